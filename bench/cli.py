@@ -1,0 +1,231 @@
+"""The `bench` command. Heavy imports are inside functions: every --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bench.errors import BenchError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+RESULTS = click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder of studies and their trials.",
+)
+
+
+def _told_plainly(command: F) -> F:
+    """A BenchError ends the command with its sentence and exit code, without a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except BenchError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("\nStopped. Finished trials are kept; run again to go on.", err=True)
+            sys.exit(130)
+
+    return wrapped  # type: ignore[return-value]
+
+
+class _Group(click.Group):
+    """A group that suggests a command for a misspelt one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from bench.errors import unknown
+
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(unknown("command", args[0], self.list_commands(ctx)), ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cxr-bench", prog_name="bench")
+def main() -> None:
+    """Compare vision-language methods on rare findings in chest X-rays.
+
+    bench run --method cxrcml --folds 5 && bench table
+    """
+
+
+@main.command()
+@click.option(
+    "--method", "methods", multiple=True, metavar="NAME|FILE.py", help="Repeat for several."
+)
+@click.option("--table", type=int, help="Run all rows of the paper's Table 2 or 3.")
+@click.option("--data", help="phantom, phantom:n=240,size=64, or csv:PATH.  [default: phantom]")
+@click.option("--preset", default="tiny", show_default=True, help="tiny or paper.")
+@click.option("--folds", type=int, default=5, show_default=True)
+@click.option("--runs", type=int, default=10, show_default=True, help="Cross-validations.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A method's setting.")
+@click.option("--jobs", type=int, help="Processes, of one thread each.  [default: one a core]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@RESULTS
+@click.option("--study", help="Name of the study's folder.  [default: DATA-PRESET]")
+@click.option("--fresh", is_flag=True, help="Redo finished trials too.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
+@_told_plainly
+def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
+    """Train and score methods over runs and folds; what is done already is skipped."""
+    from bench.data.dataset import DataSpec
+    from bench.runs.executors.local import default_jobs
+    from bench.runs.launch import Request, launch
+
+    if options["data"] is not None:
+        DataSpec.parse(options["data"])  # a wrong name should not wait for torch
+    request = Request(
+        settings=_pairs(settings), jobs=jobs if jobs is not None else default_jobs(), **options
+    )
+    summary = launch(request, lambda line: click.echo(line, err=True))
+    click.echo(
+        f"{summary.folder}: {summary.finished} trials finished, {summary.skipped} done before, "
+        f"{summary.failed} failed.",
+        err=True,
+    )
+    if summary.failed:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("study", required=False)
+@click.option("--table", type=int, default=2, show_default=True, help="2, or 3 for the ablation.")
+@click.option("--paper", is_flag=True, help="Print the paper's numbers beside ours.")
+@click.option("--alpha", type=float, default=1e-5, show_default=True, help="Level of the mark *.")
+@click.option("--prompts", default="pair", show_default=True, help="pair or positive.")
+@RESULTS
+@_told_plainly
+def table(
+    study: str | None, table: int, paper: bool, alpha: float, prompts: str, results: Path
+) -> None:
+    """Show the table of a study and write it as markdown and CSV beside its trials."""
+    from bench.report.results import studies
+    from bench.report.tables import make_table, write_table
+
+    if not 0 < alpha < 1:
+        raise UsageError(f"--alpha {alpha} is not between 0 and 1.")
+    known = studies(results)
+    if study is not None and study not in known:
+        from bench.errors import unknown
+
+        raise UsageError(unknown("study", study, known) if known else _nothing(results))
+    chosen = [study] if study is not None else known
+    if not chosen:
+        raise UsageError(_nothing(results))
+    for name in chosen:
+        made = make_table(results, name, table, alpha=alpha, policy=prompts, paper=paper)
+        click.echo(made.markdown(), nl=False)
+        files = write_table(made, results / name)
+        click.echo(f"Written: {', '.join(str(file) for file in files)}\n", err=True)
+
+
+def _nothing(results: Path) -> str:
+    return f"No study in {results}. Run: bench run --method cxrcml --folds 5"
+
+
+@main.command()
+@RESULTS
+@_told_plainly
+def status(results: Path) -> None:
+    """Show which trials of each study are finished, failed or missing."""
+    from bench.report.status import status_lines
+
+    for line in status_lines(results):
+        click.echo(line)
+
+
+@main.command()
+@_told_plainly
+def methods() -> None:
+    """List the methods that can be run."""
+    from tabulate import tabulate
+
+    from bench.protocol.method import find_method, method_names
+
+    rows = []
+    for name in method_names():
+        card = find_method(name).cls.card
+        rows.append((name, card.title, card.citation, card.licence, ", ".join(card.seen) or "-"))
+    headers = ("name", "method", "citation", "licence", "weights have seen")
+    click.echo(tabulate(rows, headers, tablefmt="github"))
+    click.echo("\nA method of your own: bench run --method ./my_method.py")
+
+
+@main.command()
+@click.argument("method", metavar="NAME|FILE.py")
+@_told_plainly
+def check(method: str) -> None:
+    """Check in seconds, without data, that an adapter keeps the contract of a method."""
+    from bench.protocol.conformance import check_method
+
+    findings = check_method(method)
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.what}")
+        if not finding.passed:
+            click.echo(f"      {finding.mend}")
+    if not all(finding.passed for finding in findings):
+        sys.exit(1)
+
+
+@main.group(cls=_Group)
+def data() -> None:
+    """Look at the data sets that can be used."""
+
+
+@data.command("list")
+@_told_plainly
+def data_list() -> None:
+    """List the kinds of data that --data takes."""
+    from tabulate import tabulate
+
+    from bench.data.dataset import READERS
+
+    rows = [
+        (
+            reader.name + (":PATH" if reader.takes_path else ""),
+            reader.about,
+            ", ".join(f"{option}=" for option in reader.options),
+        )
+        for reader in READERS
+    ]
+    click.echo(tabulate(rows, ("--data", "what it is", "options"), tablefmt="github"))
+
+
+@data.command("show")
+@click.option("--data", default="phantom", show_default=True)
+@click.option("--class", "class_name", help="Only images with this class.")
+@click.option("--count", type=int, default=24, show_default=True)
+@click.option("--size", type=int, default=224, show_default=True, help="Pixels a side of a tile.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which images are drawn.")
+@click.option("--out", type=click.Path(path_type=Path), help="PNG file.  [default: DATA-CLASS.png]")
+@_told_plainly
+def data_show(out: Path | None, **options: Any) -> None:
+    """Write a contact sheet of images as a PNG."""
+    from bench.data.show import show
+
+    path, count = show(out=out, **options)
+    click.echo(f"{path}: {count} images")
+
+
+def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for setting in settings:
+        key, sign, value = setting.partition("=")
+        if not sign or not key:
+            raise UsageError(f"--set {setting}: write it as KEY=VALUE.")
+        pairs[key] = value
+    return pairs

@@ -1,0 +1,66 @@
+"""A contact sheet of a data set, for a look at what the methods see."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.dataset import Dataset, load_dataset
+from bench.data.sheet import contact_sheet
+from bench.errors import UsageError, unknown
+
+
+def show(
+    *, data: str, class_name: str | None, count: int, size: int, seed: int, out: Path | None
+) -> tuple[Path, int]:
+    """Writes a PNG of up to `count` images, drawn at random among those with the class.
+
+    Returns:
+        The file and how many images are on it.
+
+    Raises:
+        UsageError: no such class, or no image of it.
+    """
+    if count < 1:
+        raise UsageError(f"--count {count}: a sheet needs at least one image.")
+    # A phantom drawn for training is small; for looking it is drawn at the size of the tiles.
+    spec = data
+    if data.split(":")[0] == "phantom" and "size=" not in data:
+        spec = data + ("," if ":" in data else ":") + f"size={size}"
+    dataset = load_dataset(spec, size)
+    rows = _rows(dataset, class_name)
+    chosen = np.random.default_rng(seed).permutation(rows)[:count]
+    path = out or Path(
+        re.sub(r"[^A-Za-z0-9]+", "-", f"{dataset.name}-{class_name or 'all'}").strip("-") + ".png"
+    )
+    captions = [_caption(dataset, row) for row in chosen]
+    contact_sheet(np.asarray(dataset.pixels[np.sort(chosen)])[_rank(chosen)], captions, path)
+    return path, len(chosen)
+
+
+def _rows(dataset: Dataset, class_name: str | None) -> np.ndarray:
+    if class_name is None:
+        return np.arange(len(dataset))
+    folded = {name.casefold(): index for index, name in enumerate(dataset.classes)}
+    if class_name.casefold() not in folded:
+        raise UsageError(unknown("class", class_name, dataset.classes))
+    index = folded[class_name.casefold()]
+    rows = np.flatnonzero((dataset.labels[:, index] == 1) & dataset.mask[:, index])
+    if not len(rows):
+        raise UsageError(f"{dataset.name} has no image with '{dataset.classes[index]}'.")
+    return rows
+
+
+def _rank(rows: np.ndarray) -> np.ndarray:
+    """Where each row stands among the sorted ones, so that a memory map is read in order."""
+    order = np.argsort(rows)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(rows))
+    return rank
+
+
+def _caption(dataset: Dataset, row: int) -> str:
+    present = (dataset.labels[row] == 1) & dataset.mask[row]
+    return ", ".join(dataset.classes[index] for index in np.flatnonzero(present)) or "no label"

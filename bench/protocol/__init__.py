@@ -1,0 +1,1 @@
+"""What every method goes through: folds, captions, prompts, the contract, the trainer."""

@@ -1,0 +1,118 @@
+"""Rows of a data set as batches: pixels stay uint8 and one channel until a method wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from bench.data import Dataset
+    from bench.protocol.method import Method
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss sees."""
+
+    images: Tensor
+    """(B, 1, S, S) uint8."""
+    texts: list[str]
+    """What is trained on: `captions` or `reports`, as the configuration's `text` says."""
+    captions: list[str]
+    reports: list[str]
+    labels: Tensor
+    """(B, C) uint8, read only where `mask` is set."""
+    mask: Tensor
+    """(B, C) bool."""
+    rows: Tensor
+    """(B,) int64, the images' places in the data set: a key for what a method keeps per image."""
+
+
+class Split:
+    """Some rows of a data set with the texts they are trained on."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        rows: np.ndarray,
+        captions: tuple[str, ...],
+        texts: tuple[str, ...],
+        image_size: int,
+        device: torch.device,
+    ) -> None:
+        self.dataset = dataset
+        self.rows = rows
+        self.device = device
+        self._captions = captions
+        self._texts = texts
+        self._reports = dataset.reports
+        # The part is gathered once: an epoch then reads memory, whatever the disk does.
+        pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[rows])).unsqueeze(1)
+        self._images = _shrink(pixels, image_size).to(device)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, places: np.ndarray) -> Batch:
+        """The images at `places`, counted within this split."""
+        rows = self.rows[places]
+        return Batch(
+            images=self._images[torch.from_numpy(places).to(self.device)],
+            texts=[self._texts[row] for row in rows],
+            captions=[self._captions[row] for row in rows],
+            reports=[self._reports[row] for row in rows],
+            labels=torch.from_numpy(self.dataset.labels[rows]).to(self.device),
+            mask=torch.from_numpy(self.dataset.mask[rows]).to(self.device),
+            rows=torch.from_numpy(rows.astype(np.int64)).to(self.device),
+        )
+
+    def batches(self, order: np.ndarray, size: int) -> Iterator[Batch]:
+        """Full batches in the given order; a last, smaller one only when there is no full one.
+
+        In-batch contrast and batch statistics need comparable batches, and under a fresh order
+        every epoch each image is seen all the same.
+        """
+        full = max(1, len(order) // size)
+        for start in range(0, full * size, size):
+            yield self.batch(order[start : start + size])
+
+    def images(self) -> Iterator[Tensor]:
+        """All images in row order, in evaluation batches."""
+        yield from self._images.split(EVALUATION_BATCH)
+
+    @torch.no_grad()
+    def embed(self, method: Method) -> Tensor:
+        """(N, d) embeddings of all images in row order, in evaluation mode without gradient."""
+        was_training = method.model.training
+        method.model.eval()
+        parts = []
+        for images in self.images():
+            part = method.embed(images)
+            if part is None:
+                raise TypeError(f"{type(method).__name__}.embed returned None")
+            parts.append(part)
+        method.model.train(was_training)
+        return torch.cat(parts)
+
+
+def _shrink(images: Tensor, size: int) -> Tensor:
+    """(N, 1, S, S) uint8 at most `size` pixels a side, by antialiased bicubic resampling."""
+    if images.shape[-1] <= size:
+        return images
+    blocks = [
+        torch.nn.functional.interpolate(
+            block.float(), size=(size, size), mode="bicubic", antialias=True
+        )
+        .clamp_(0, 255)
+        .round_()
+        .to(torch.uint8)
+        for block in images.split(EVALUATION_BATCH)
+    ]
+    return torch.cat(blocks)

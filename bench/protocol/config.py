@@ -1,0 +1,119 @@
+"""What a user may set about a method: one frozen dataclass from the command line to the record."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from bench.errors import UsageError, unknown
+
+
+@dataclass(frozen=True)
+class Config:
+    """The training recipe every method shares; a method's own `Config` adds its fields.
+
+    `tiny` is the same code at a size a laptop trains in seconds, `paper` the paper's values.
+    """
+
+    preset: Literal["tiny", "paper"] = "tiny"
+    text: Literal["meta", "reports"] = "meta"
+    """What is trained on: captions made from labels, or the reports' own words."""
+    image_size: int = 112
+    """Longest side in pixels; smaller stored images are used as they are."""
+    batch_size: int = 32
+    epochs: int = 14
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    schedule: Literal["one_cycle", "plateau"] = "one_cycle"
+    plateau_factor: float = 0.1
+    plateau_patience: int = 2
+    """Epochs without a better validation loss before the learning rate falls."""
+    early_stop: int | None = None
+    """Epochs without a better validation loss before training ends; None = never."""
+    select: Literal["best", "last"] = "last"
+    """Which epoch is scored: the best validation loss, or the last."""
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """The preset of the embedded default."""
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The paper's values; what it leaves open is filled as the documents say."""
+        return cls(
+            preset="paper",
+            image_size=224,
+            batch_size=32,
+            epochs=20,
+            lr=1e-6,
+            weight_decay=0.01,
+            schedule="plateau",
+            early_stop=5,
+            select="best",
+        )
+
+    @classmethod
+    def of_preset(cls, preset: str) -> Self:
+        """The preset by name.
+
+        Raises:
+            UsageError: there is no such preset.
+        """
+        presets = {"tiny": cls.tiny, "paper": cls.paper}
+        if preset not in presets:
+            raise UsageError(unknown("preset", preset, presets))
+        return presets[preset]()
+
+    def with_settings(self, settings: Mapping[str, str]) -> Self:
+        """This configuration with `key=value` settings, each read as the type of its field.
+
+        Raises:
+            UsageError: an unknown key, or a value its field cannot take.
+        """
+        hints = typing.get_type_hints(type(self))
+        fields = [f.name for f in dataclasses.fields(self) if f.name != "preset"]
+        values: dict[str, Any] = {}
+        for key, text in settings.items():
+            if key not in fields:
+                raise UsageError(unknown("setting", key, fields))
+            values[key] = _read(key, text, hints[key])
+        return dataclasses.replace(self, **values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the record; JSON has no infinity, so it becomes the word."""
+        values = dataclasses.asdict(self)
+        return {key: "inf" if value == math.inf else value for key, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration that `as_dict` wrote."""
+        return cls(**{key: math.inf if v == "inf" else v for key, v in values.items()})
+
+
+def _read(key: str, text: str, kind: Any) -> Any:
+    """`text` as a value of the annotated type `kind`."""
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        choices = typing.get_args(kind)
+        if text not in map(str, choices):
+            raise UsageError(unknown(f"value of {key}", text, map(str, choices)))
+        return next(choice for choice in choices if str(choice) == text)
+    if origin in (types.UnionType, typing.Union):
+        options = typing.get_args(kind)
+        if type(None) in options and text.lower() == "none":
+            return None
+        return _read(key, text, next(option for option in options if option is not type(None)))
+    if kind is bool:
+        if text.lower() in {"true", "false"}:
+            return text.lower() == "true"
+        raise UsageError(f"{key}={text}: a value of {key} is true or false.")
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"{key}={text}: a value of {key} is a {kind.__name__}.") from None

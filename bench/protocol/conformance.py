@@ -1,0 +1,153 @@
+"""Does an adapter keep the contract? Checked on made-up images, in seconds, without data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from bench.data import Dataset
+from bench.protocol.batches import Split
+from bench.protocol.captions import meta_captions
+from bench.protocol.method import Method, find_method
+from bench.protocol.prompts import POLICIES, prompts_for
+from bench.protocol.trainer import train
+from bench.stats.metrics import auroc
+
+CLASSES = ("Cardiomegaly", "Hernia", "Pleural Effusion")
+_IMAGES, _SIDE = 96, 64
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked, whether it holds, and what to do where it does not."""
+
+    what: str
+    passed: bool
+    mend: str
+
+
+def check_method(reference: str) -> list[Finding]:
+    """What an adapter does on a planted signal: three classes, three bright places.
+
+    Raises:
+        UsageError, MethodError: it cannot be found or imported.
+    """
+    cls = find_method(reference).cls
+    dataset = planted_dataset()
+    method, first = _trained(cls, dataset)
+    images = torch.from_numpy(dataset.pixels[:16]).unsqueeze(1)
+    findings: list[Finding] = []
+
+    def expect(what: str, holds: Callable[[], bool], mend: str) -> None:
+        findings.append(Finding(what, bool(holds()), mend))
+
+    with torch.no_grad():
+        for policy in POLICIES:
+            prompts = prompts_for(policy, CLASSES)
+            scores = method.score(images, prompts)
+            expect(
+                f"score() under '{policy}' is (images, classes) and finite",
+                lambda s=scores: tuple(s.shape) == (16, 3) and bool(s.isfinite().all()),
+                "Return one finite number an image and class, higher = more likely present.",
+            )
+            halves = torch.cat([method.score(part, prompts) for part in images.split(5)])
+            expect(
+                f"scores under '{policy}' do not depend on the batch",
+                lambda a=scores, b=halves: torch.allclose(a, b, atol=1e-4),
+                "Put the model in eval mode layers that batch statistics do not touch; score each "
+                "image for itself.",
+            )
+            turned = prompts_for(policy, CLASSES[::-1])
+            expect(
+                f"columns under '{policy}' follow the order of the prompts",
+                lambda a=scores, p=turned: torch.allclose(
+                    a, method.score(images, p).flip(1), atol=1e-4
+                ),
+                "Build the columns from prompts.classes, not from a fixed list.",
+            )
+    expect(
+        "the planted signal is found and points the right way (AUC above .7)",
+        lambda: _mean_auc(method, dataset) > 0.7,
+        "A lower score for images with the class means a turned sign or swapped prompts; a value "
+        "near .5 means that nothing is learnt in 30 epochs: look at the loss and the lr.",
+    )
+    expect(
+        "training lowers the loss",
+        lambda: first[-1] < first[0],
+        "The loss must fall on a signal this plain; check that it has a gradient.",
+    )
+    state = torch.random.get_rng_state()
+    again, _ = _trained(cls, dataset)
+    with torch.no_grad():
+        prompts = prompts_for("pair", CLASSES)
+        same = torch.equal(method.score(images, prompts), again.score(images, prompts))
+    expect(
+        "training twice from one seed gives the same scores",
+        lambda: same,
+        "Draw all randomness from torch's generator (seeded by the harness) or from row numbers.",
+    )
+    expect(
+        "no global generator is seeded",
+        lambda: torch.equal(state, torch.random.get_rng_state()),
+        "Remove torch.manual_seed and the like; the harness seeds around every call.",
+    )
+    return findings
+
+
+def planted_dataset() -> Dataset:
+    """Noise images in which each class brightens one place of its own; an image a patient."""
+    rng = np.random.default_rng(7)
+    labels = (rng.random((_IMAGES, len(CLASSES))) < 0.4).astype(np.uint8)
+    labels[labels.sum(1) == 0, 0] = 1
+    pixels = rng.integers(40, 120, (_IMAGES, _SIDE, _SIDE)).astype(np.int16)
+    for c in range(len(CLASSES)):
+        place = slice(4 + 20 * c, 20 + 20 * c)
+        pixels[labels[:, c] == 1, place, place] += 110
+    names = tuple(f"image-{row}" for row in range(_IMAGES))
+    captions = meta_captions(labels, np.ones_like(labels, bool), CLASSES)
+    return Dataset(
+        name="planted",
+        classes=CLASSES,
+        pixels=pixels.clip(0, 255).astype(np.uint8),
+        boxes=np.tile(np.array([0, 0, _SIDE, _SIDE], np.int16), (_IMAGES, 1)),
+        labels=labels,
+        mask=np.ones_like(labels, bool),
+        images=names,
+        patients=np.asarray(names),
+        studies=np.asarray(names),
+        sources=np.asarray(["planted"] * _IMAGES),
+        findings=captions,
+        impressions=captions,
+        fingerprint="planted",
+        synthetic=True,
+        left_out={},
+    )
+
+
+def _trained(cls: type[Method], dataset: Dataset) -> tuple[Method, list[float]]:
+    config = replace(cls.Config.tiny(), epochs=30, batch_size=16)
+    method = cls(config)
+    device = torch.device("cpu")
+    captions = meta_captions(dataset.labels, dataset.mask, dataset.classes)
+    rows = np.arange(len(dataset))
+    part = Split(dataset, rows[: -_IMAGES // 4], captions, captions, config.image_size, device)
+    held = Split(dataset, rows[-_IMAGES // 4 :], captions, captions, config.image_size, device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        method.model = method.build(dataset.classes, captions, device)
+        training = train(method, part, held, (0, 0, 0), lambda entry: None)
+    method.model.eval()
+    return method, [entry["loss"] for entry in training.history]
+
+
+@torch.no_grad()
+def _mean_auc(method: Method, dataset: Dataset) -> float:
+    """Mean AUC over classes on the quarter that was not trained on."""
+    held = slice(len(dataset) - len(dataset) // 4, None)
+    images = torch.from_numpy(dataset.pixels[held]).unsqueeze(1)
+    scores = method.score(images, prompts_for("positive", CLASSES)).float().numpy()
+    values = [auroc(scores[:, c], dataset.labels[held, c]) for c in range(len(CLASSES))]
+    return float(np.mean([value for value in values if value is not None]))

@@ -1,0 +1,190 @@
+"""The contract of a method, and how methods are found.
+
+A method is one file with one subclass of `Method`. Ours are the files of `methods/`; other people's
+come by path (`--method ./my_method.py`) or from a package through the entry-point group
+`bench.methods`.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.errors import MethodError, UsageError, unknown
+from bench.protocol.config import Config
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from bench.protocol.batches import Batch, Split
+    from bench.protocol.prompts import Prompts
+
+ENTRY_POINTS = "bench.methods"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A published checkpoint: its file name, checksum and where it is had."""
+
+    name: str
+    sha256: str | None
+    where: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader of a table has to know about a method."""
+
+    title: str
+    citation: str
+    licence: str
+    weights: tuple[Weights, ...] = ()
+    seen: tuple[str, ...] = field(default=())
+    """Data sets seen in pre-training of the published weights; drives the contamination mark."""
+
+
+class Method(abc.ABC):
+    """A way to score images against texts, trained by the common trainer.
+
+    A subclass declares `card` and `Config`, and writes `build`, `loss` and `score`. Randomness comes
+    from the generator that the harness seeds around every call; never seed a global one.
+    """
+
+    card: ClassVar[Card]
+    Config: ClassVar[type[Config]] = Config
+    version: ClassVar[int] = 1
+    """Raise it when a change of code changes scores; finished trials become stale and are redone."""
+
+    model: nn.Module
+    """What `build` returned; the harness trains its parameters and keeps its state."""
+    weights: str = "random"
+    """Where the initial weights came from; `build` sets it when it loads any."""
+
+    def __init__(self, config: Config) -> None:
+        self.config: Any = config
+
+    @abc.abstractmethod
+    def build(
+        self, classes: tuple[str, ...], texts: tuple[str, ...], device: torch.device
+    ) -> nn.Module:
+        """The modules to train, on `device`.
+
+        Args:
+            classes: the class names that will be asked for.
+            texts: every distinct text of training, for a vocabulary; not needed otherwise.
+            device: where the modules and all later images are.
+        """
+
+    @abc.abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """The training loss of a batch, a scalar with its graph."""
+
+    @abc.abstractmethod
+    def score(self, images: Tensor, prompts: Prompts) -> Tensor:
+        """(N, C) scores of (N, 1, S, S) uint8 images; higher = more likely present."""
+
+    def start_epoch(self, epoch: int, train: Split) -> None:  # noqa: B027  # an optional hook
+        """Called before each epoch (counted from 0) with the training part of the fold."""
+
+    def embed(self, images: Tensor) -> Tensor | None:
+        """(N, d) image embeddings, or None for a method that has none."""
+        return None
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Plain values worth keeping in the record; called after training."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A method class with the name it goes by and what of its code can change scores."""
+
+    name: str
+    cls: type[Method]
+    code: str
+
+
+def method_names() -> list[str]:
+    """Names that `find_method` knows, ours first by file, then installed ones."""
+    return sorted({*_ours(), *(point.name for point in entry_points(group=ENTRY_POINTS))})
+
+
+def find_method(reference: str) -> Found:
+    """The method called `reference`: a name, or the path of a Python file.
+
+    Raises:
+        UsageError: there is no such method or file.
+        MethodError: the file cannot be imported or does not hold exactly one method.
+    """
+    if reference.endswith(".py"):
+        return _from_file(Path(reference).expanduser())
+    if reference in _ours():
+        module = importlib.import_module(f"methods.{reference}")
+        cls = _only_method(module, f"methods/{reference}.py")
+        return Found(reference, cls, f"v{cls.version}")
+    for point in entry_points(group=ENTRY_POINTS, name=reference):
+        cls = point.load()
+        if not (isinstance(cls, type) and issubclass(cls, Method)):
+            raise MethodError(f"Entry point '{reference}' ({point.value}) is not a Method.")
+        return Found(reference, cls, f"{point.value} v{cls.version}")
+    raise UsageError(
+        unknown("method", reference, method_names())
+        + " A method of your own is a path: --method ./my_method.py."
+    )
+
+
+def _ours() -> list[str]:
+    import methods
+
+    names = (module.name for module in pkgutil.iter_modules(methods.__path__))
+    return [name for name in names if not name.startswith("_")]
+
+
+def _from_file(path: Path) -> Found:
+    if not path.is_file():
+        raise UsageError(f"No method file at {path}.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    name = f"bench_method_{path.stem}_{digest[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise MethodError(f"{path} cannot be imported as Python.")
+        module = importlib.util.module_from_spec(spec)
+        # Registered before it runs: dataclasses look their module up while they are made.
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise MethodError(f"{path} fails on import: {type(error).__name__}: {error}") from error
+    cls = _only_method(sys.modules[name], str(path))
+    return Found(path.stem, cls, digest)
+
+
+def _only_method(module: Any, where: str) -> type[Method]:
+    candidates = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Method)
+        and value.__module__ == module.__name__
+        and not value.__name__.startswith("_")
+    ]
+    if len(candidates) != 1:
+        raise MethodError(
+            f"{where} holds {len(candidates)} subclasses of bench.protocol.method.Method; a method "
+            "file holds exactly one."
+        )
+    cls = candidates[0]
+    if not isinstance(getattr(cls, "card", None), Card):
+        raise MethodError(f"{where}: {cls.__name__} has no `card = Card(...)`.")
+    return cls

@@ -1,0 +1,1 @@
+"""Records -> what people look at. Needs numpy and no torch."""

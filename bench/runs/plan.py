@@ -1,0 +1,55 @@
+"""What a study still has to do: its trials against the records that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.runs.record import read_record
+from bench.runs.trial import TrialSpec, differences
+
+State = Literal["done", "missing", "stale", "failed"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial, how it stands, and why it has to be done again where it has."""
+
+    spec: TrialSpec
+    state: State
+    why: str = ""
+
+
+def plan(specs: Iterable[TrialSpec], results: Path, *, fresh: bool = False) -> list[Planned]:
+    """Each trial with its state: done is skipped, everything else is run.
+
+    Args:
+        fresh: treat finished trials as stale.
+    """
+    return [_state(spec, results, fresh) for spec in specs]
+
+
+def _state(spec: TrialSpec, results: Path, fresh: bool) -> Planned:
+    folder = spec.folder(results)
+    record = read_record(folder)
+    if record is None:
+        damaged = (folder / "record.json").exists()
+        return Planned(spec, "stale", "its record is damaged") if damaged else Planned(spec, "missing")
+    if record["status"] != "done":
+        return Planned(spec, "failed", str(record.get("error", "")))
+    if record["id"] != spec.id:
+        old = TrialSpec(**{**record["spec"], "classes": tuple(record["spec"]["classes"])})
+        return Planned(spec, "stale", differences(old.identity(), spec.identity()))
+    return Planned(spec, "stale", "--fresh") if fresh else Planned(spec, "done")
+
+
+def reasons(planned: Sequence[Planned]) -> dict[str, int]:
+    """Why trials are redone, each reason with how many trials it concerns."""
+    counted: dict[str, int] = {}
+    for item in planned:
+        if item.state in {"stale", "failed"}:
+            reason = f"failed before ({item.why})" if item.state == "failed" else item.why
+            counted[reason] = counted.get(reason, 0) + 1
+    return counted

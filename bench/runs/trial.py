@@ -1,0 +1,124 @@
+"""A trial: one method, one row, one run, one fold. Its identity is what can change its scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+# Raise when the protocol itself changes scores (batching, scoring, seeds): every finished trial
+# then is stale.
+PROTOCOL_VERSION = 1
+
+Track = Literal["trained", "released"]
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """Everything that decides the scores of a trial, and the names it goes by."""
+
+    study: str
+    row: str
+    """What sets this row apart from the method's preset, e.g. `default` or `nu=2`."""
+    title: str
+    method: str
+    method_reference: str
+    method_code: str
+    track: Track
+    data: str
+    fingerprint: str
+    config: Mapping[str, Any]
+    classes: tuple[str, ...]
+    prompts: str
+    """Digest of the prompts of all policies."""
+    seed: int
+    folds: int
+    run: int
+    fold: int
+
+    def identity(self) -> dict[str, Any]:
+        """What can change scores and nothing else: no title, path, device or job count."""
+        parts = asdict(self)
+        for name in ("study", "row", "title", "method_reference", "data"):
+            del parts[name]
+        return {"protocol": PROTOCOL_VERSION, **parts, "classes": list(self.classes)}
+
+    @property
+    def id(self) -> str:
+        """Sixteen hex digits of the identity."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def partition_seed(self) -> tuple[int, int]:
+        """Seed of the fold partition: the same for every method of a study."""
+        return (self.seed, self.run)
+
+    @property
+    def trial_seed(self) -> tuple[int, int, int]:
+        """Seed of initialisation and order; run 7 can be redone alone."""
+        return (self.seed, self.run, self.fold)
+
+    def folder(self, results: Path) -> Path:
+        """Where the record of this trial lives."""
+        return trials_folder(results, self.study) / self.row_folder / self.name
+
+    @property
+    def row_folder(self) -> str:
+        return f"{self.method}-{self.row}"
+
+    @property
+    def name(self) -> str:
+        return f"run-{self.run:02d}_fold-{self.fold}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the record."""
+        return asdict(self) | {"classes": list(self.classes), "config": dict(self.config)}
+
+
+def trials_folder(results: Path, study: str) -> Path:
+    """The folder of a study's trials."""
+    return results / study / "trials"
+
+
+def row_label(config: Mapping[str, Any], preset: Mapping[str, Any]) -> str:
+    """The name of a row: its settings that differ from the preset, or `default`.
+
+    >>> row_label({"nu": 2.0, "lr": 1e-6}, {"nu": 4.0, "lr": 1e-6})
+    'nu=2.0'
+    """
+    changed = {key: value for key, value in config.items() if preset[key] != value}
+    label = ",".join(f"{key}={value}" for key, value in sorted(changed.items())) or "default"
+    safe = re.sub(r"[^A-Za-z0-9=.,_+-]", "_", label)
+    if len(safe) <= 80:
+        return safe
+    return f"{safe[:63]}-{hashlib.sha256(label.encode()).hexdigest()[:16]}"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What changed between two identities, in words short enough for one line.
+
+    >>> differences({"prompts": "a", "config": {"lr": 1}}, {"prompts": "b", "config": {"lr": 2}})
+    'prompts changed; lr 1 -> 2'
+    """
+    changes = []
+    for key in sorted({*old, *new} - {"config"}):
+        if old.get(key) != new.get(key):
+            short = all(isinstance(side.get(key), int | None) for side in (old, new))
+            detail = f" {old.get(key)} -> {new.get(key)}" if short else " changed"
+            changes.append(f"{_WORDS.get(key, key)}{detail}")
+    before, after = old.get("config", {}), new.get("config", {})
+    changes += [
+        f"{key} {before.get(key)} -> {after.get(key)}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+    # "prompts" sorts before most; configuration changes come last because they are the longest.
+    return "; ".join(changes) or "its record names another identity"
+
+
+_WORDS = {"fingerprint": "data", "method_code": "method code", "protocol": "protocol version"}

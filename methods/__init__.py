@@ -1,0 +1,1 @@
+"""One file a method. A file without a leading underscore holds exactly one `Method`."""

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.data.decode import read_square
+from bench.errors import DataError
+
+
+def test_an_image_is_centred_with_its_aspect_kept(tmp_path: Path) -> None:
+    Image.fromarray(np.full((100, 200), 200, np.uint8)).save(tmp_path / "wide.png")
+    square, box = read_square(tmp_path / "wide.png", 64)
+    assert (square.shape, square.dtype) == ((64, 64), np.uint8)
+    assert box == (16, 0, 32, 64)
+    assert square[:16].max() == 0
+    assert square[48:].max() == 0
+    assert (square[16:48] == 200).all()
+
+
+def test_sixteen_bit_images_keep_their_contrast(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    square, _ = read_square(tmp_path / "deep.png", 64)
+    assert square.min() < 3
+    assert square.max() > 252
+    assert abs(int(square[32, 32]) - 128) < 6
+
+
+def test_a_colour_image_becomes_grey(tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 64, 3), (255, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    assert read_square(tmp_path / "red.png", 64)[0][32, 32] == 76
+
+
+def test_the_fast_jpeg_decode_is_close_to_the_full_one(tmp_path: Path) -> None:
+    y, x = np.mgrid[0:1200, 0:1000].astype(np.float32)
+    picture = 120 + 60 * np.sin(x / 90) + 40 * np.cos(y / 130) + 10 * np.sin(x * y / 9000)
+    full = Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+    full.save(tmp_path / "large.jpg", quality=95)
+    square, (top, left, height, width) = read_square(tmp_path / "large.jpg", 112)
+    expected = np.asarray(full.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    got = square[top : top + height, left : left + width].astype(np.float32)
+    assert 10 * np.log10(255**2 / ((got - expected) ** 2).mean()) > 40
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff\xe0 cut"])
+def test_what_is_not_an_image_is_named_as_such(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.jpg").write_bytes(content)
+    with pytest.raises(DataError, match="not a readable image"):
+        read_square(tmp_path / "bad.jpg", 64)
+
+
+def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (300, 300)).astype(np.uint8)).save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="not a readable image"):
+        read_square(tmp_path / "half.jpg", 64)
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_square(tmp_path / "gone.png", 64)
