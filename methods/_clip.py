@@ -162,7 +162,7 @@ class ClipTowers(nn.Module):
         else:
             settings = open_clip.get_model_config(tower)
             self.clip = open_clip.model.CLIP(**settings)
-        self._grid = tower != "tiny"
+        self._standard = tower != "tiny"
 
     @property
     def logit_scale(self) -> Tensor:
@@ -172,7 +172,7 @@ class ClipTowers(nn.Module):
     def encode_image(self, images: Tensor) -> Tensor:
         """(N, d) unit embeddings of (N, 1, S, S) uint8 images."""
         pixels = (images.float() - PIXEL_MEAN) / PIXEL_STD
-        if self._grid:
+        if self._standard:
             side = self.clip.visual.image_size
             if pixels.shape[-2:] != tuple(side):
                 pixels = F.interpolate(pixels, size=tuple(side), mode="bicubic", antialias=True)
@@ -183,6 +183,43 @@ class ClipTowers(nn.Module):
         """(n, d) unit embeddings of (n, length <= 77) tokens."""
         clip, length = self.clip, tokens.shape[1]
         hidden = clip.token_embedding(tokens) + clip.positional_embedding[:length]
-        hidden = clip.transformer(hidden, attn_mask=clip.attn_mask[:length, :length])
-        at_end = hidden[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
-        return F.normalize(clip.ln_final(at_end) @ clip.text_projection, dim=-1)
+        end = tokens.argmax(dim=-1)
+        if self._standard:
+            hidden = clip.transformer(hidden, attn_mask=clip.attn_mask[:length, :length])
+            pooled = hidden[torch.arange(len(tokens)), end]
+        else:
+            inside = torch.arange(length, device=tokens.device) <= end.unsqueeze(1)
+            pooled = (hidden * inside.unsqueeze(-1)).sum(1) / (end + 1).unsqueeze(1)
+        return F.normalize(clip.ln_final(pooled) @ clip.text_projection, dim=-1)
+
+
+def _tiny(vocabulary_size: int) -> nn.Module:
+    """The towers of the `tiny` preset: what learnt most per CPU second (docs/performance.md).
+
+    A narrow ResNet of timm's, and a text tower without layers: the mean of the token embeddings. A
+    transformer that starts from nothing overfits a few thousand captions.
+    """
+    import open_clip
+    import timm
+
+    clip = open_clip.model.CLIP(
+        embed_dim=128,
+        # open_clip cannot be asked for one input channel, narrower stages or no layers: what it
+        # builds as small as it can is replaced below.
+        vision_cfg={"layers": 1, "width": 64, "patch_size": 32, "image_size": 32},
+        text_cfg={
+            "context_length": CONTEXT,
+            "vocab_size": vocabulary_size,
+            "width": 64,
+            "heads": 1,
+            "layers": 1,
+        },
+    )
+    clip.transformer = nn.Identity()
+    # A mean over tokens has no layers behind it to scale them up.
+    nn.init.normal_(clip.token_embedding.weight, std=0.3)
+    nn.init.normal_(clip.positional_embedding, std=0.15)
+    clip.visual = timm.create_model(
+        "resnet10t", in_chans=1, num_classes=128, channels=(16, 32, 64, 128), stem_width=8
+    ).to(memory_format=torch.channels_last)
+    return clip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,11 +60,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, places: np.ndarray) -> Batch:
-        """The images at `places`, counted within this split."""
+    def batch(self, places: np.ndarray, moves: np.ndarray | None = None) -> Batch:
+        """The images at `places`, counted within this split, moved by (B, 2) pixels."""
         rows = self.rows[places]
+        images = self._images[torch.from_numpy(places).to(self.device)]
         return Batch(
-            images=self._images[torch.from_numpy(places).to(self.device)],
+            images=images if moves is None else _move(images, moves),
             texts=[self._texts[row] for row in rows],
             captions=[self._captions[row] for row in rows],
             reports=[self._reports[row] for row in rows],
@@ -73,15 +74,33 @@ class Split:
             rows=torch.from_numpy(rows.astype(np.int64)).to(self.device),
         )
 
-    def batches(self, order: np.ndarray, size: int) -> Iterator[Batch]:
-        """Full batches in the given order; a last, smaller one only when there is no full one.
+    def batches(
+        self,
+        size: int,
+        rng: np.random.Generator,
+        *,
+        shift: float = 0.0,
+        words: Callable[[int, np.random.Generator], str] | None = None,
+    ) -> Iterator[Batch]:
+        """Full batches in a random order; a smaller one only when there is no full one.
 
         In-batch contrast and batch statistics need comparable batches, and under a fresh order
         every epoch each image is seen all the same.
+
+        Args:
+            shift: images are moved by up to this share of their side in both directions.
+            words: the text of the image in a row of the data set, instead of its own.
         """
+        order = rng.permutation(len(self))
+        reach = round(shift * self._images.shape[-1])
+        moves = rng.integers(-reach, reach + 1, (len(order), 2)) if reach else None
         full = max(1, len(order) // size)
         for start in range(0, full * size, size):
-            yield self.batch(order[start : start + size])
+            part = slice(start, start + size)
+            batch = self.batch(order[part], None if moves is None else moves[part])
+            if words is not None:
+                batch = replace(batch, texts=[words(row, rng) for row in self.rows[order[part]]])
+            yield batch
 
     def images(self) -> Iterator[Tensor]:
         """All images in row order, in evaluation batches."""
@@ -100,6 +119,17 @@ class Split:
             parts.append(part)
         method.model.train(was_training)
         return torch.cat(parts)
+
+
+def _move(images: Tensor, moves: np.ndarray) -> Tensor:
+    """(B, 1, S, S) images moved by (B, 2) pixels down and right; edge pixels are repeated."""
+    side = images.shape[-1]
+    steps = torch.arange(side, device=images.device) - torch.from_numpy(moves).to(
+        images.device
+    ).unsqueeze(-1)
+    down, right = steps.clamp_(0, side - 1).unbind(1)
+    image = torch.arange(len(images), device=images.device)[:, None, None]
+    return images[image, 0, down[:, :, None], right[:, None, :]].unsqueeze(1)
 
 
 def _shrink(images: Tensor, size: int) -> Tensor:

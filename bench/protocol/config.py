@@ -26,9 +26,14 @@ class Config:
     image_size: int = 112
     """Longest side in pixels; smaller stored images are used as they are."""
     batch_size: int = 32
-    epochs: int = 14
-    lr: float = 2e-3
-    weight_decay: float = 0.05
+    epochs: int = 12
+    lr: float = 4e-3
+    weight_decay: float = 0.1
+    shift: float = 0.06
+    """Augmentation: training images are moved by up to this share of their side, edges repeated."""
+    clauses: Literal["all", "some"] = "some"
+    """Augmentation of meta captions: every step reads all positive clauses in class order, as the
+    paper has it, or a random part of what the labels say (`captions.ClauseSampler`)."""
     schedule: Literal["one_cycle", "plateau"] = "one_cycle"
     plateau_factor: float = 0.1
     plateau_patience: int = 2
@@ -53,6 +58,8 @@ class Config:
             epochs=20,
             lr=1e-6,
             weight_decay=0.01,
+            shift=0.0,
+            clauses="all",
             schedule="plateau",
             early_stop=5,
             select="best",

@@ -1,8 +1,7 @@
 """The two prompt policies, fixed before any result was looked at.
 
 `pair` (headline) asks "{}" against "no {}", as CheXzero does; `positive` asks "{} is present",
-the words of the meta captions. "no normal" would ask the wrong question (CheXzero issue 19: an
-AUC of 0.07), so Normal is asked against "abnormal".
+the words of the meta captions. Normal is asked against "abnormal".
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.classes import NORMAL, spelled
-from bench.protocol.captions import clause
+from bench.classes import spelled
+from bench.protocol.captions import absence, clause
 
 Policy = Literal["pair", "positive"]
 POLICIES: tuple[Policy, ...] = ("pair", "positive")
@@ -41,7 +40,7 @@ negative=('no edema', 'abnormal'))
     names = tuple(classes)
     if policy == "positive":
         return Prompts(policy, names, tuple(clause(name) for name in names), None)
-    negative = tuple("abnormal" if name == NORMAL else f"no {spelled(name)}" for name in names)
+    negative = tuple(absence(name) for name in names)
     return Prompts(policy, names, tuple(spelled(name) for name in names), negative)
 
 

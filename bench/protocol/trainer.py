@@ -16,6 +16,7 @@ import torch
 
 from bench.errors import TrialError
 from bench.protocol.batches import Split
+from bench.protocol.captions import ClauseSampler
 from bench.protocol.config import Config
 from bench.protocol.method import Method
 
@@ -41,7 +42,7 @@ def train(
     """Trains `method.model` on one fold's training part; the kept epoch's weights stay in it.
 
     Args:
-        seed: numbers that, with the epoch, decide the order of the images.
+        seed: numbers that, with the epoch, decide order and augmentation of the images.
         log: called with one plain dict an epoch.
 
     Raises:
@@ -53,15 +54,19 @@ def train(
         method.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
     schedule = _Schedule(optimiser, config, max(1, len(train_part) // config.batch_size))
+    words = None
+    if (config.text, config.clauses) == ("meta", "some"):
+        data = train_part.dataset
+        words = ClauseSampler(data.labels, data.mask, data.classes)
     best, since_best = math.inf, 0
     kept: dict[str, torch.Tensor] | None = None
     for epoch in range(config.epochs):
         rate = optimiser.param_groups[0]["lr"]
         method.model.train()
         method.start_epoch(epoch, train_part)
-        order = np.random.default_rng((*seed, epoch)).permutation(len(train_part))
+        rng = np.random.default_rng((*seed, epoch))
         total, batches = 0.0, 0
-        for batch in train_part.batches(order, config.batch_size):
+        for batch in train_part.batches(config.batch_size, rng, shift=config.shift, words=words):
             optimiser.zero_grad(set_to_none=True)
             loss = method.loss(batch)
             value = loss.item()
@@ -132,6 +137,6 @@ def _validation_loss(
     method.model.eval()
     # One shuffle for all epochs: neighbours in the file share a patient and would be each other's
     # hardest negatives.
-    order = np.random.default_rng((*seed, 2**31)).permutation(len(part))
-    values = [method.loss(batch).item() for batch in part.batches(order, size)]
+    rng = np.random.default_rng((*seed, 2**31))
+    values = [method.loss(batch).item() for batch in part.batches(size, rng)]
     return float(np.mean(values))

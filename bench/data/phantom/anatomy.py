@@ -53,7 +53,6 @@ class Anatomy:
     lucency: float = 1.0  # how dark the lungs are
     spine_curve: float = 0.0
     stomach: float = 0.6  # size of the gas bubble under the left dome
-    chin: float = 0.0  # how much the head covers the apices
     broken_clavicles: tuple[tuple[int, float], ...] = ()  # (side, displacement)
 
     def outline(self) -> Outline:
@@ -62,14 +61,17 @@ class Anatomy:
 
 
 class Outline:
-    """Lung borders, tabulated once so that rows and single points read the same curve."""
+    """Lung borders of one anatomy, tabulated so that rows and single points read one curve.
+
+    Arguments and results are in frame units; distances count from the midline.
+    """
 
     def __init__(self, anatomy: Anatomy):
         a = self.anatomy = anatomy
         y = _ROWS
         t = np.clip((0.60 - y) / (0.60 - a.apex), 0.0, 1.0)
         below = np.clip((y - 0.60) / 0.3, 0.0, 1.0)
-        self._lateral = a.half_width * (1.0 - t**3.2) ** 0.55 * (1.0 + 0.03 * below)
+        self._lateral = a.half_width * (1.0 - t**2.9) ** 0.62 * (1.0 + 0.03 * below)
         self._lateral[y <= a.apex] = 0.0
 
         top = a.mediastinum + 0.012 * np.exp(-(((y - a.apex) / 0.08) ** 2))
@@ -83,11 +85,11 @@ class Outline:
         left = left + a.unfolding * _bump(y, a.knob_y + 0.13, 0.24)
         self._medial = {-1: right, 1: left}
 
-    def lateral(self, y: np.ndarray | float) -> np.ndarray:
+    def lateral(self, y: np.ndarray) -> np.ndarray:
         """Distance of the chest wall from the midline at `y`."""
         return np.interp(y, _ROWS, self._lateral)
 
-    def medial(self, side: int, y: np.ndarray | float) -> np.ndarray:
+    def medial(self, side: int, y: np.ndarray) -> np.ndarray:
         """Distance of the mediastinal border from the midline at `y`."""
         return np.interp(y, _ROWS, self._medial[side])
 
@@ -104,25 +106,24 @@ class Outline:
         a = self.anatomy
         base = self.dome(side, 0.55 * a.half_width)
         y = a.apex + down * (base - a.apex)
-        inner, outer = float(self.medial(side, y)), float(self.lateral(y))
+        inner, outer = _read(self._medial[side], y), _read(self._lateral, y)
         return a.midline + side * (inner + across * (outer - inner)), y
 
     def wall(self, side: int, y: float, inset: float = 0.0) -> Point:
         """The point of the chest wall at `y`, moved `inset` inwards."""
-        return self.anatomy.midline + side * (float(self.lateral(y)) - inset), y
+        return self.anatomy.midline + side * (_read(self._lateral, y) - inset), y
 
     def border(self, side: int, y: float, out: float = 0.0) -> Point:
         """The point of the mediastinal border at `y`, moved `out` into the lung."""
-        return self.anatomy.midline + side * (float(self.medial(side, y)) + out), y
+        return self.anatomy.midline + side * (_read(self._medial[side], y) + out), y
 
     def floor(self, side: int, x: float, up: float = 0.0) -> Point:
         """The point of the hemidiaphragm `x` from the midline, moved `up`."""
         return self.anatomy.midline + side * x, self.dome(side, x) - up
 
-    def angle(self, side: int) -> Point:
-        """The costophrenic angle."""
-        a = self.anatomy
-        return self.floor(side, 0.985 * a.half_width)
+
+def _read(table: np.ndarray, y: float) -> float:
+    return float(np.interp(y, _ROWS, table))
 
 
 def _bump(y: np.ndarray, centre: float, reach: float) -> np.ndarray:
@@ -146,8 +147,8 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
         body=width + 0.075 + 0.07 * fat + n(0.0, 0.008),
         fat=fat,
         breast=rng.uniform(0.4, 1.0) if female else 0.0,
-        mediastinum=n(0.050, 0.005),
-        heart_left=n(0.163, 0.014),
+        mediastinum=n(0.050, 0.006),
+        heart_left=n(0.163, 0.018),
         heart_right=n(0.088, 0.007),
         heart_top=n(0.40, 0.012),
         heart_y=n(0.635, 0.015),
@@ -164,7 +165,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
         rib_slope=n(0.95, 0.15),
         rib_phase=rng.uniform(0.0, 1.0),
         bone=1.15 - 0.4 * age + n(0.0, 0.08),
-        clavicle_y=n(0.165, 0.012),
+        clavicle_y=n(0.185, 0.012),
         clavicle_tilt=n(0.045, 0.02),
         lucency=n(1.0, 0.06) - 0.12 * fat,
         spine_curve=n(0.0, 0.006),

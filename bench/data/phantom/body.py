@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from bench.data.phantom.anatomy import Anatomy, Outline
-from bench.data.phantom.canvas import Box, Canvas, bezier, smoothstep
+from bench.data.phantom.canvas import AIR, Box, Canvas, bezier, smoothstep
 from bench.data.phantom.textures import TREES, noise, vessels
 
 _SOFT = 0.60  # density of the trunk without lung
-_AIR = 0.44  # how much of it the lung takes away
 
 
 def draw_body(canvas: Canvas, outline: Outline, rng: np.random.Generator) -> None:
@@ -54,14 +53,14 @@ def _trunk(canvas: Canvas, a: Anatomy, across: np.ndarray) -> None:
     y = canvas.y[:, 0]
     shoulder = 0.085 + 0.015 * a.fat
     slope = np.clip((y - shoulder + 0.05) / 0.13, 0.0, 1.0)
-    half = 0.10 + 0.02 * a.fat + 0.6 * slope**1.3
+    half = 0.10 + 0.02 * a.fat + 0.6 * slope**1.8
     arms = np.clip((y - 0.28) / 0.25, 0.0, 1.0)
     half = np.where(y > 0.28, np.maximum(half - (0.7 - a.body) * arms**0.5, a.body), half)
     distance = _column(half) - np.abs(across)
     distance *= 1.0 / canvas.edge(0.02)
     distance += 0.5
-    lateral = np.clip((y - 0.62) / 0.12, 0.0, 1.0)
-    level = _column(_SOFT + 0.10 * a.fat * np.ones_like(y) + 0.22 * lateral)
+    belly = np.clip((y - 0.50) / 0.40, 0.0, 1.0)
+    level = _column(_SOFT + 0.08 * a.fat + 0.24 * belly * belly * (3.0 - 2.0 * belly))
     canvas.density += smoothstep(distance) * level
 
 
@@ -96,7 +95,7 @@ def _lung(canvas: Canvas, outline: Outline, side: int, reach: np.ndarray) -> Non
     depth *= 0.30
     depth += 0.72
     depth *= mask
-    canvas.density[box] -= depth * (_AIR * a.lucency)
+    canvas.density[box] -= depth * (AIR * a.lucency)
 
 
 def _midline(canvas: Canvas, a: Anatomy, across: np.ndarray) -> None:
@@ -106,7 +105,9 @@ def _midline(canvas: Canvas, a: Anatomy, across: np.ndarray) -> None:
     u = across[box] - _column(a.spine_curve * np.sin(6.0 * y))
     thick = 1.0 - np.square(u * (1.0 / 0.30))
     np.maximum(thick, 0.0, out=thick)
-    canvas.density[box] += np.square(thick, out=thick) * 0.10
+    np.square(thick, out=thick)
+    thick *= 1.0 - canvas.lung[box]
+    canvas.density[box] += thick * 0.15
     box = canvas.box(a.midline - 0.08, -0.1, a.midline + 0.08, 1.1)
     u = np.abs(across[box] - _column(a.spine_curve * np.sin(6.0 * y)))
     discs = 0.75 + 0.25 * np.tanh(3.0 * np.cos(2 * np.pi * y / (0.8 * a.rib_spacing)) + 1.5)
@@ -138,7 +139,7 @@ def _vessels(canvas: Canvas, outline: Outline, side: int) -> None:
     x0, x1 = sorted((a.midline, a.midline + side * 0.45))
     box = canvas.box(x0, a.apex, x1, 0.9)
     part = tree[box[0].start + top : box[0].stop + top, box[1].start + left : box[1].stop + left]
-    canvas.add(box, part, 0.115 * a.vessels, air=1.0)
+    canvas.add(box, part, 0.10 * a.vessels, air=1.0)
 
 
 def _hila(canvas: Canvas, outline: Outline) -> None:
@@ -146,7 +147,7 @@ def _hila(canvas: Canvas, outline: Outline) -> None:
     for side in (-1, 1):
         x, y = outline.border(side, a.hilum_y + (0.0 if side > 0 else 0.02), 0.012)
         box, mask = canvas.ellipse(x, y, 0.035, 0.06, soft=0.06, angle=-0.35 * side)
-        canvas.add(box, mask, 0.13 * a.hilum, air=1.0)
+        canvas.add(box, mask, 0.16 * a.hilum, air=1.0)
 
 
 def _airways(canvas: Canvas, a: Anatomy) -> None:
@@ -183,9 +184,10 @@ def _ribs(canvas: Canvas, outline: Outline, reach: np.ndarray) -> None:
     cage = smoothstep(cage)
     fade = np.clip((0.90 - y) / 0.15, 0.0, 1.0) * np.clip((y - 0.04) / 0.05, 0.0, 1.0)
     cage *= fade.astype(np.float32)
+    cage *= np.minimum(0.35 + u * 5.0, 1.0)
     posterior = y - a.rib_slope * np.square(u - 0.09) + 0.020 * (a.rib_slope - 0.4)
     canvas.density[box] += _bands(canvas, posterior, a.rib_spacing, a.rib_phase, 0.30) * (
-        cage * (0.085 * a.bone)
+        cage * (0.10 * a.bone)
     )
     anterior = y + (u - 0.1) * np.float32(0.42 + 0.2 * a.rib_slope)
     cage *= smoothstep((u - 0.15) / 0.14)
@@ -221,17 +223,19 @@ def _bands(
 def _clavicle(canvas: Canvas, a: Anatomy, side: int, offset: float) -> None:
     inner = (a.midline + side * 0.045, a.clavicle_y + 0.035)
     outer = (a.midline + side * 0.36, a.clavicle_y - a.clavicle_tilt)
-    middle = (a.midline + side * 0.20, a.clavicle_y + 0.030 - 0.8 * a.clavicle_tilt)
-    points = bezier(inner, middle, outer, 6)
+    dip = (a.midline + side * 0.13, a.clavicle_y + 0.035 - 0.1 * a.clavicle_tilt)
+    turn = (a.midline + side * 0.22, a.clavicle_y - 0.3 * a.clavicle_tilt)
+    rise = (a.midline + side * 0.29, a.clavicle_y - 1.1 * a.clavicle_tilt)
+    points = bezier(inner, dip, turn, 3)[:-1] + bezier(turn, rise, outer, 3)
     pieces = [points]
     if offset:
         lateral = [(x - side * 0.25 * offset, y + offset) for x, y in points[3:]]
         pieces = [points[:4], lateral]
     for piece in pieces:
-        box, mask = canvas.stroke(piece, 0.026, soft=0.008)
-        _, core = canvas.stroke(piece, 0.012, soft=0.010)
-        mask -= 0.3 * core if core.shape == mask.shape else 0.0
-        canvas.add(box, mask, 0.12 * a.bone)
+        box, mask = canvas.stroke(piece, 0.030, soft=0.008)
+        canvas.add(box, mask, 0.16 * a.bone)
+        box, core = canvas.stroke(piece, 0.012, soft=0.010)
+        canvas.add(box, core, -0.05 * a.bone)
 
 
 def _shoulder(canvas: Canvas, a: Anatomy, side: int) -> None:

@@ -16,6 +16,8 @@ import numpy as np
 
 Box = tuple[slice, slice]
 Point = tuple[float, float]
+AIR = 0.44  # density that full aeration takes away
+Shape = tuple[Box, np.ndarray]
 
 
 def smoothstep(t: np.ndarray) -> np.ndarray:
@@ -69,10 +71,20 @@ class Canvas:
         return slice(start, max(min(math.ceil(stop), self.size), start))
 
     def add(self, box: Box, mask: np.ndarray, amount: float, air: float = 0.0) -> None:
-        """Adds `amount` of density under the mask; `air` in [0, 1] keeps that share to the lung."""
+        """Adds `amount` of density under the mask.
+
+        The share `air` of it (0 to 1) falls on aerated lung only and takes the place of its air,
+        so that opacities on top of each other end as white lung and not beyond.
+        """
         change = mask * amount
         if air:
-            change *= self.lung[box] * air + (1.0 - air)
+            lung = self.lung[box]
+            inside = change * lung
+            inside *= air
+            change *= 1.0 - air
+            change += inside
+            inside *= 1.0 / AIR
+            lung -= inside
         self.density[box] += change
 
     def blend(self, box: Box, mask: np.ndarray, level: float) -> None:
@@ -86,7 +98,7 @@ class Canvas:
 
     def ellipse(
         self, cx: float, cy: float, rx: float, ry: float, soft: float = 0.0, angle: float = 0.0
-    ) -> tuple[Box, np.ndarray]:
+    ) -> Shape:
         """Box and mask of an ellipse whose edge is `soft` wide; `angle` in radians, clockwise."""
         soft = self.edge(soft)
         reach = max(rx, ry) if angle else 0.0
@@ -106,15 +118,13 @@ class Canvas:
 
     def stroke(
         self, points: Sequence[Point], width: float, soft: float = 0.0, taper: float = 1.0
-    ) -> tuple[Box, np.ndarray]:
+    ) -> Shape:
         """Box and mask of a line through `points`; its width falls to `taper` times at the end."""
         soft = self.edge(soft)
         half = max(0.5 * width, 0.5 * self.px)
         margin = half + 0.5 * soft
         xs, ys = [p[0] for p in points], [p[1] for p in points]
-        box = self.box(
-            min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin
-        )
+        box = self.box(min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin)
         top, left = box[0].start, box[1].start
         mask = np.zeros((box[0].stop - top, box[1].stop - left), np.float32)
         count = len(points) - 1
@@ -143,7 +153,7 @@ class Canvas:
             np.maximum(mask[local], smoothstep(distance), out=mask[local])
         return box, mask
 
-    def polygon(self, points: Sequence[Point], soft: float = 0.0) -> tuple[Box, np.ndarray]:
+    def polygon(self, points: Sequence[Point], soft: float = 0.0) -> Shape:
         """Box and mask of a convex polygon (either winding) with edges `soft` wide."""
         soft = self.edge(soft)
         xs, ys = [p[0] for p in points], [p[1] for p in points]
@@ -162,6 +172,19 @@ class Canvas:
         inside /= soft
         inside += 0.5
         return box, smoothstep(inside)
+
+    def union(self, parts: Sequence[Shape]) -> Shape:
+        """One shape that covers all `parts`, whose overlaps count once."""
+        rows = slice(min(b[0].start for b, _ in parts), max(b[0].stop for b, _ in parts))
+        cols = slice(min(b[1].start for b, _ in parts), max(b[1].stop for b, _ in parts))
+        total = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.float32)
+        for (r, c), mask in parts:
+            part = total[
+                r.start - rows.start : r.stop - rows.start,
+                c.start - cols.start : c.stop - cols.start,
+            ]
+            np.maximum(part, mask, out=part)
+        return (rows, cols), total
 
 
 def arc(

@@ -57,12 +57,14 @@ def _structure(n_images: int, rng: np.random.Generator) -> Structure:
     sizes: list[int] = []
     # A patient never owns more than a tenth, which matters to the smallest sets only.
     most = max(2, min(_MOST, n_images // 10))
-    while sum(sizes) < n_images:
+    left = n_images
+    while left:
         k = int(rng.choice(weights.size, p=weights / weights.sum())) + 1
         k = k if k <= _LONG else round(_LONG + _SLOPE * (k - _LONG))
         if k > _LONG + _SLOPE * (40 - _LONG):  # the last bin holds everybody above 40 images
             k = int(rng.integers(k, _MOST + 1))
-        sizes.append(min(k, most, n_images - sum(sizes)))
+        sizes.append(min(k, most, left))
+        left -= sizes[-1]
     patient: list[int] = []
     visit: list[int] = []
     images: list[int] = []

@@ -1,7 +1,8 @@
 """What radiology reports say about each class: data only.
 
-`{side}` becomes left or right and `{size}` a word for the grade; a sentence that starts with one
-is capitalised when it is written. `nouns` fit after "possible" and before "cannot be excluded".
+`{side}` becomes left or right; `{size}`, `{grade}` and `{degree}` become an adjective of extent, an
+adjective of severity and an adverb. A sentence that starts with one is capitalised when written.
+`nouns` fit after "possible" and before "cannot be excluded".
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ WORDING: dict[str, Wording] = {
     ),
     "Atelectasis": Wording(
         ("Linear {side} basilar atelectasis is present.",
-         "There is {size} plate-like atelectasis at the {side} base.",
+         "There is {grade} plate-like atelectasis at the {side} base.",
          "Low lung volumes with {side} lower lung atelectasis.",
          "Band-like opacities at the {side} base reflect atelectasis."),
         ("{side} basilar atelectasis", "subsegmental atelectasis"),
@@ -39,15 +40,15 @@ WORDING: dict[str, Wording] = {
     "Calcification of the Aorta": Wording(
         ("The aortic knob is calcified.",
          "There are atherosclerotic calcifications of the aortic arch.",
-         "{size} calcification of the thoracic aorta is present."),
+         "{grade} calcification of the thoracic aorta is present."),
         ("aortic calcification", "calcified thoracic aorta"),
     ),
     "Cardiomegaly": Wording(
         ("The heart is enlarged.",
-         "{size} cardiomegaly is present.",
-         "The cardiac silhouette is {size}ly enlarged.",
+         "{grade} cardiomegaly is present.",
+         "The cardiac silhouette is {degree} enlarged.",
          "Heart size is increased."),
-        ("{size} cardiomegaly", "cardiomegaly", "an enlarged heart"),
+        ("{grade} cardiomegaly", "cardiomegaly", "an enlarged heart"),
     ),
     "Clavicle Fracture": Wording(
         ("There is a displaced fracture of the {side} clavicle.",
@@ -62,26 +63,26 @@ WORDING: dict[str, Wording] = {
         ("{side} consolidation", "focal consolidation"),
     ),
     "Edema": Wording(
-        ("There is {size} pulmonary edema.",
+        ("There is {grade} pulmonary edema.",
          "Perihilar haze and Kerley lines indicate interstitial edema.",
-         "{size} pulmonary vascular congestion and edema are noted."),
-        ("{size} pulmonary edema", "pulmonary edema", "congestive failure with edema"),
+         "{grade} pulmonary vascular congestion and edema are noted."),
+        ("{grade} pulmonary edema", "pulmonary edema", "congestive failure with edema"),
     ),
     "Emphysema": Wording(
         ("The lungs are hyperinflated with flattened diaphragms, in keeping with emphysema.",
          "Emphysematous changes are most marked in the upper lungs.",
-         "{size} emphysema is present."),
+         "{grade} emphysema is present."),
         ("emphysema", "emphysematous changes"),
     ),
     "Enlarged Cardiomediastinum": Wording(
         ("The cardiomediastinal silhouette is widened.",
-         "There is {size} widening of the mediastinum.",
+         "There is {grade} widening of the mediastinum.",
          "The mediastinal contour is prominent."),
         ("widened mediastinum", "an enlarged cardiomediastinal silhouette"),
     ),
     "Fibrosis": Wording(
         ("Coarse reticular opacities at the bases are in keeping with fibrosis.",
-         "There is {size} basilar fibrosis with honeycombing.",
+         "There is {grade} basilar fibrosis with honeycombing.",
          "Chronic fibrotic changes are present."),
         ("pulmonary fibrosis", "chronic fibrotic changes"),
     ),
@@ -187,13 +188,13 @@ WORDING: dict[str, Wording] = {
     ),
     "Pleural Thickening": Wording(
         ("There is {side} pleural thickening.",
-         "{size} pleural thickening runs along the {side} lateral chest wall.",
+         "{grade} pleural thickening runs along the {side} lateral chest wall.",
          "{side} apical pleural thickening is noted."),
         ("{side} pleural thickening", "apical pleural thickening"),
     ),
     "Pneumomediastinum": Wording(
         ("Lucent streaks outline the mediastinum, in keeping with pneumomediastinum.",
-         "There is {size} pneumomediastinum.",
+         "There is {grade} pneumomediastinum.",
          "Mediastinal air tracks along the heart border."),
         ("pneumomediastinum", "mediastinal air"),
     ),
@@ -240,7 +241,7 @@ WORDING: dict[str, Wording] = {
         ("{side} rounded atelectasis", "rounded atelectasis"),
     ),
     "Subcutaneous Emphysema": Wording(
-        ("There is {size} subcutaneous emphysema.",
+        ("There is {grade} subcutaneous emphysema.",
          "Subcutaneous air tracks in the {side} chest wall and neck.",
          "Soft tissue gas is seen along the {side} chest wall."),
         ("subcutaneous emphysema", "{side} chest wall emphysema"),
@@ -254,7 +255,7 @@ WORDING: dict[str, Wording] = {
     ),
     "Tortuous Aorta": Wording(
         ("The thoracic aorta is tortuous.",
-         "There is a {size}ly tortuous and unfolded aorta.",
+         "There is a {degree} tortuous and unfolded aorta.",
          "The aorta is elongated and tortuous."),
         ("tortuous aorta", "unfolded thoracic aorta"),
     ),
@@ -268,25 +269,42 @@ WORDING: dict[str, Wording] = {
 
 # Sentences of denial and what they deny; used only when all of it is absent.
 DENIALS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("No pleural effusion or pneumothorax is seen.", ("Pleural Effusion", "Pneumothorax")),
-    ("There is no pleural effusion or pneumothorax.", ("Pleural Effusion", "Pneumothorax")),
-    ("There is no pneumothorax.", ("Pneumothorax",)),
-    ("No pneumothorax.", ("Pneumothorax",)),
-    ("No pleural effusion.", ("Pleural Effusion",)),
-    ("No large effusion is identified.", ("Pleural Effusion",)),
+    (
+        "No pleural effusion or pneumothorax is seen.",
+        ("Pleural Effusion", "Pneumothorax", "Hydropneumothorax"),
+    ),
+    (
+        "There is no pleural effusion or pneumothorax.",
+        ("Pleural Effusion", "Pneumothorax", "Hydropneumothorax"),
+    ),
+    ("There is no pneumothorax.", ("Pneumothorax", "Hydropneumothorax")),
+    ("No pneumothorax.", ("Pneumothorax", "Hydropneumothorax")),
+    ("No pleural effusion.", ("Pleural Effusion", "Hydropneumothorax")),
+    ("No large effusion is identified.", ("Pleural Effusion", "Hydropneumothorax")),
     ("There is no focal consolidation.", ("Consolidation",)),
-    ("No focal consolidation, effusion or pneumothorax.",
-     ("Consolidation", "Pleural Effusion", "Pneumothorax")),
+    (
+        "No focal consolidation, effusion or pneumothorax.",
+        ("Consolidation", "Pleural Effusion", "Pneumothorax", "Hydropneumothorax"),
+    ),
     ("No evidence of pneumonia.", ("Pneumonia",)),
     ("The heart is not enlarged.", ("Cardiomegaly",)),
-    ("The cardiomediastinal silhouette is within normal limits.",
-     ("Cardiomegaly", "Enlarged Cardiomediastinum")),
+    (
+        "The cardiomediastinal silhouette is within normal limits.",
+        ("Cardiomegaly", "Enlarged Cardiomediastinum"),
+    ),
     ("No pulmonary edema.", ("Edema",)),
     ("There is no overt pulmonary edema.", ("Edema",)),
     ("No acute osseous abnormality is seen.", ("Fracture", "Rib Fracture", "Clavicle Fracture")),
     ("There is no free air below the diaphragm.", ("Pneumoperitoneum",)),
-    ("No suspicious nodule or mass.", ("Nodule", "Mass")),
-)  # fmt: skip
+    ("No suspicious nodule or mass.", ("Nodule", "Mass", "Lung Lesion")),
+)
+
+# Words for a subtle, a middling and a gross finding.
+SIZES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "size": (("small", "tiny"), ("moderate", "moderate-sized"), ("large", "sizeable")),
+    "grade": (("mild", "minimal"), ("moderate", "mild to moderate"), ("severe", "marked")),
+    "degree": (("mildly", "slightly"), ("moderately",), ("markedly", "severely")),
+}
 
 HEDGES: tuple[str, ...] = (
     "Possible {noun}.",

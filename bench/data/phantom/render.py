@@ -16,7 +16,7 @@ from bench.data.phantom.sign import Layer
 from bench.data.phantom.signs import SIGNS
 from bench.data.phantom.traits import sign_rng, trait
 
-_GRAIN = 0.016  # standard deviation of the quantum noise, as a share of full scale
+_GRAIN = 0.016  # standard deviation of the quantum noise at 224 pixels, as a share of full scale
 
 
 def render(cohort: Cohort, rows: Sequence[int], size: int) -> np.ndarray:
@@ -77,7 +77,8 @@ def _expose(density: np.ndarray, portable: bool, rng: np.random.Generator) -> np
     np.maximum(density, 0.0, out=density)
     density /= 1.0 + 0.28 * density  # the shoulder of a film keeps bone from burning out
     density *= 1.18
-    density += rng.standard_normal(density.shape, np.float32) * np.float32(_GRAIN)
+    grain = np.float32(_GRAIN * (density.shape[0] / 224) ** 0.5)  # larger pixels count more quanta
+    density += rng.standard_normal(density.shape, np.float32) * grain
     density *= 255.0
     np.maximum(density, 0.0, out=density)
     np.minimum(density, 255.0, out=density)

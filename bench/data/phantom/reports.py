@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.classes import NORMAL
-from bench.data.phantom.phrases import DENIALS, HEDGES, OFTEN_HEDGED, TECHNIQUE, WORDING
+from bench.data.phantom.phrases import DENIALS, HEDGES, OFTEN_HEDGED, SIZES, TECHNIQUE, WORDING
 from bench.data.phantom.traits import Trait
 
 _OMITTED, _HEDGED = 0.14, 0.12  # of present findings, in the findings section
@@ -54,14 +54,10 @@ def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
 
 
 def _fill(template: str, trait: Trait, rng: np.random.Generator) -> str:
-    """The template with its side and size, capitalised, without a size in every other report."""
-    words = ("small", "mild", "tiny") if trait.grade < 0.35 else ("moderate", "mild to moderate")
-    if trait.grade > 0.7:
-        words = ("large", "marked", "severe")
-    if "{size}ly" in template:
-        words = ("mild",) if trait.grade < 0.35 else ("moderate",)
-        words = ("marked",) if trait.grade > 0.7 else words
-    text = template.format(side="left" if trait.side > 0 else "right", size=_pick(words, rng))
+    """The template with the side and the words for the grade of a finding, capitalised."""
+    step = int(trait.grade > 0.35) + int(trait.grade > 0.7)
+    words = {slot: _pick(options[step], rng) for slot, options in SIZES.items()}
+    text = template.format(side="left" if trait.side > 0 else "right", **words)
     return text[0].upper() + text[1:]
 
 

@@ -18,30 +18,29 @@ Rng = np.random.Generator
 def nodule(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """A small round shadow of soft tissue."""
     at = outline.at(trait.side, rng.uniform(0.3, 0.75), rng.uniform(0.2, 0.85))
-    radius = between(0.016, 0.032, rng.random())
+    radius = between(0.020, 0.038, rng.random())
     box, mask = canvas.ellipse(*at, radius, radius, soft=0.012)
-    canvas.add(box, mask, between(0.14, 0.28, trait.grade), air=0.9)
+    canvas.add(box, mask, between(0.18, 0.34, trait.grade), air=0.9)
 
 
 def mass(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """A large lobulated shadow with spicules."""
     x, y = outline.at(trait.side, rng.uniform(0.25, 0.7), rng.uniform(0.2, 0.75))
-    radius = between(0.055, 0.095, rng.random())
-    amount = between(0.18, 0.34, trait.grade)
-    box, total = canvas.ellipse(x, y, radius, 0.9 * radius, soft=0.014)
-    canvas.add(box, total, amount, air=0.9)
-    for _ in range(3):
-        angle = rng.uniform(0.0, 2 * math.pi)
-        at = (x + 0.75 * radius * math.cos(angle), y + 0.75 * radius * math.sin(angle))
-        box, mask = canvas.ellipse(*at, 0.5 * radius, 0.5 * radius, soft=0.014)
-        canvas.add(box, mask, 0.35 * amount, air=0.9)
+    radius = between(0.060, 0.100, rng.random())
+    amount = between(0.20, 0.36, trait.grade)
+    parts = [canvas.ellipse(x, y, radius, 0.9 * radius, soft=0.016)]
+    for i in range(4):
+        angle = 0.5 * math.pi * (i + rng.random())
+        at = (x + 0.7 * radius * math.cos(angle), y + 0.7 * radius * math.sin(angle))
+        lobe = radius * rng.uniform(0.45, 0.6)
+        parts.append(canvas.ellipse(*at, lobe, lobe, soft=0.016))
+    canvas.add(*canvas.union(parts), amount, air=0.9)
     for i in range(7):
         angle = 2 * math.pi * (i + rng.random()) / 7
         cos, sin = math.cos(angle), math.sin(angle)
-        reach = radius * rng.uniform(1.3, 1.7)
-        line = [(x + 0.9 * radius * cos, y + 0.9 * radius * sin), (x + reach * cos, y + reach * sin)]
-        box, mask = canvas.stroke(line, 0.005, taper=0.5)
-        canvas.add(box, mask, 0.5 * amount, air=1.0)
+        near, far = 0.95 * radius, radius * rng.uniform(1.4, 1.8)
+        line = [(x + near * cos, y + near * sin), (x + far * cos, y + far * sin)]
+        canvas.add(*canvas.stroke(line, 0.005, taper=0.5), 0.4 * amount, air=1.0)
 
 
 def lesion(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
@@ -54,27 +53,27 @@ def lesion(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
 def granuloma(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """One to four specks of calcium, sharp and very dense."""
     at = outline.at(trait.side, rng.uniform(0.3, 0.75), rng.uniform(0.2, 0.75))
-    for i in range(int(rng.integers(1, 5))):
-        radius = rng.uniform(0.007, 0.013)
-        x, y = at[0] + (0.035 * rng.normal() if i else 0), at[1] + (0.035 * rng.normal() if i else 0)
+    for i in range(int(rng.integers(2, 6))):
+        radius = rng.uniform(0.009, 0.015)
+        spread = 0.035 if i else 0.0
+        x, y = at[0] + spread * rng.normal(), at[1] + spread * rng.normal()
         box, mask = canvas.ellipse(x, y, radius, radius, soft=0.004)
-        canvas.add(box, mask, between(0.25, 0.50, trait.grade))
+        canvas.add(box, mask, between(0.32, 0.55, trait.grade))
 
 
 def adenopathy(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """Potato nodes at both hila and beside the trachea."""
     a = outline.anatomy
-    amount = between(0.15, 0.28, trait.grade)
+    nodes = []
     for side in (-1, 1):
         for i in range(4):
             y = a.hilum_y - 0.055 + 0.045 * i + rng.uniform(-0.01, 0.01)
             x, y = outline.border(side, y, rng.uniform(0.012, 0.045))
             radius = rng.uniform(0.026, 0.042)
-            box, mask = canvas.ellipse(x, y, radius, radius, soft=0.012)
-            canvas.add(box, mask, 0.75 * amount, air=0.95)
+            nodes.append(canvas.ellipse(x, y, radius, radius, soft=0.014))
     x, y = outline.border(-1, a.knob_y + 0.03, 0.006)
-    box, mask = canvas.ellipse(x, y, 0.026, 0.045, soft=0.012)
-    canvas.add(box, mask, amount, air=0.95)
+    nodes.append(canvas.ellipse(x, y, 0.026, 0.045, soft=0.014))
+    canvas.add(*canvas.union(nodes), between(0.08, 0.23, trait.grade), air=0.95)
 
 
 def infarction(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
@@ -96,15 +95,17 @@ def round_atelectasis(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) 
     side = trait.side
     radius = between(0.045, 0.065, rng.random())
     x, y = outline.wall(side, rng.uniform(0.60, 0.68), 0.9 * radius)
-    amount = between(0.24, 0.38, trait.grade)
+    amount = between(0.16, 0.32, trait.grade)
     box, mask = canvas.ellipse(x, y, radius, radius, soft=0.012)
     canvas.add(box, mask, amount, air=0.95)
     hilum = outline.border(side, outline.anatomy.hilum_y + 0.05, 0.02)
+    tail = []
     for i in range(4):
-        start = (x - side * 0.55 * radius, y - radius + 0.55 * radius * i)
+        start = (x - side * 0.5 * radius, y - 0.8 * radius + 0.55 * radius * i)
         bow = (0.5 * (start[0] + hilum[0]), max(start[1], hilum[1]) - 0.01 - 0.045 * (1 - i))
-        box, mask = canvas.stroke(bezier(start, bow, hilum), 0.011, soft=0.006, taper=0.35)
-        canvas.add(box, mask, 0.7 * amount, air=1.0)
+        end = (0.35 * start[0] + 0.65 * hilum[0], 0.35 * start[1] + 0.65 * hilum[1])
+        tail.append(canvas.stroke(bezier(start, bow, end), 0.016, soft=0.012, taper=0.3))
+    canvas.add(*canvas.union(tail), 0.6 * amount, air=1.0)
     wall = [outline.wall(side, y + 0.03 * i, 0.004) for i in range(-3, 4)]
     box, mask = canvas.stroke(wall, 0.016, soft=0.008)
     canvas.add(box, mask, 0.8 * amount)
@@ -124,16 +125,16 @@ def embolism(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
 
 def hypertension(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """Fat central arteries that taper at once: commas at both hila, pruned beyond."""
-    amount = between(0.16, 0.26, trait.grade)
+    amount = between(0.08, 0.19, trait.grade)
     for side in (-1, 1):
-        x, y = outline.border(side, outline.anatomy.hilum_y - 0.01, 0.004)
+        x, y = outline.border(side, outline.anatomy.hilum_y - 0.01, 0.0)
         line = bezier((x, y - 0.02), (x + side * 0.075, y - 0.01), (x + side * 0.06, y + 0.13), 5)
-        box, mask = canvas.stroke(line, 0.058, soft=0.010, taper=0.4)
+        box, mask = canvas.stroke(line, 0.058, soft=0.022, taper=0.35)
         canvas.add(box, mask, amount, air=1.0)
 
 
 def _swell_artery(a: Anatomy, trait: Trait) -> None:
-    a.artery += between(0.035, 0.06, trait.grade)
+    a.artery += between(0.020, 0.05, trait.grade)
     a.heart_right += between(0.01, 0.025, trait.grade)
     a.vessels *= 0.6
 
@@ -145,16 +146,21 @@ def fissure(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     inner, outer = outline.border(side, y, 0.02), outline.wall(side, y, 0.0)
     drop = rng.uniform(-0.015, 0.02) if side < 0 else rng.uniform(0.08, 0.13)
     bow = (0.5 * (inner[0] + outer[0]), y + 0.5 * drop - 0.015)
-    box, mask = canvas.stroke(bezier(inner, bow, (outer[0], y + drop)), 0.007, soft=0.004)
-    canvas.add(box, mask, between(0.13, 0.28, trait.grade), air=1.0)
+    box, mask = canvas.stroke(bezier(inner, bow, (outer[0], y + drop)), 0.015, soft=0.006)
+    amount = between(0.24, 0.40, trait.grade)
+    canvas.add(box, mask, amount, air=1.0)
+    if rng.random() < 0.5:  # fluid caught between the lobes is a spindle
+        angle = math.atan2(drop, side * (outer[0] - inner[0])) * side
+        box, mask = canvas.ellipse(*bow, 0.055, 0.016, soft=0.012, angle=angle)
+        canvas.add(box, mask, amount, air=1.0)
 
 
 def azygos(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """The arc of the azygos fissure across the right apex, ending in the vein's teardrop."""
     a = outline.anatomy
-    top = outline.at(-1, rng.uniform(0.5, 0.7), 0.03)
-    end = outline.border(-1, a.knob_y + 0.055, 0.022)
-    bow = (top[0] - 0.035, 0.55 * end[1] + 0.45 * top[1])
+    top = outline.at(-1, rng.uniform(0.55, 0.8), 0.045)
+    end = outline.border(-1, a.knob_y + 0.065, 0.020)
+    bow = (top[0] - 0.055, 0.75 * end[1] + 0.25 * top[1])
     line = bezier(top, bow, end, 8)
     amount = between(0.24, 0.38, trait.grade)
     box, mask = canvas.stroke(line, 0.008, soft=0.005)
@@ -171,7 +177,7 @@ def clear(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     for side in (-1, 1):
         box = half(canvas, outline, side)
         low = smoothstep((canvas.y[box[0]] - 0.35) / np.float32(0.2))
-        canvas.add(box, canvas.lung[box] * low, -0.025)
+        canvas.add(box, canvas.lung[box] * low, -0.015)
 
 
 def _breathe_in(a: Anatomy, trait: Trait) -> None:

@@ -15,15 +15,15 @@ Rng = np.random.Generator
 
 def _enlarge_heart(a: Anatomy, trait: Trait) -> None:
     """Cardiomegaly: a heart wider than half the thorax."""
-    a.heart_left += between(0.030, 0.105, trait.grade)
-    a.heart_right += between(0.006, 0.035, trait.grade)
+    a.heart_left += between(0.020, 0.095, trait.grade)
+    a.heart_right += between(0.004, 0.030, trait.grade)
     a.heart_top -= between(0.0, 0.03, trait.grade)
 
 
 def _widen_mediastinum(a: Anatomy, trait: Trait) -> None:
     """Enlarged cardiomediastinum: a broad band above the heart on both sides."""
-    a.mediastinum += between(0.014, 0.042, trait.grade)
-    a.right_bulge += between(0.006, 0.020, trait.grade)
+    a.mediastinum += between(0.010, 0.038, trait.grade)
+    a.right_bulge += between(0.004, 0.018, trait.grade)
 
 
 def _unfold_aorta(a: Anatomy, trait: Trait) -> None:
@@ -46,7 +46,7 @@ def tortuous(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
 def calcification(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """An eggshell of calcium on the aortic knob and flecks down the descending aorta."""
     a = outline.anatomy
-    amount = between(0.20, 0.45, trait.grade)
+    amount = between(0.14, 0.40, trait.grade)
     first = a.knob_y - rng.uniform(0.030, 0.045)
     shell = [outline.border(1, first + 0.013 * i, -0.006) for i in range(6)]
     box, mask = canvas.stroke(shell, 0.008, soft=0.003)
@@ -61,7 +61,7 @@ def calcification(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> N
 def hernia(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """A round pouch behind the heart with gas over a flat fluid level."""
     a = outline.anatomy
-    rx = between(0.050, 0.085, trait.grade)
+    rx = between(0.056, 0.092, trait.grade)
     ry = 0.85 * rx
     x = a.midline + rng.uniform(0.0, 0.05)
     y = a.dome_left - ry + rng.uniform(0.0, 0.02)
@@ -70,11 +70,11 @@ def hernia(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     box, gas = canvas.ellipse(x, y - 0.004, 0.86 * rx, 0.84 * ry, soft=0.008)
     level = y + rng.uniform(-0.25, 0.2) * ry
     gas *= smoothstep((level - canvas.y[box[0]]) / canvas.edge(0.006) + 0.5)
-    canvas.add(box, gas, -between(0.16, 0.30, trait.grade))
+    canvas.add(box, gas, -between(0.18, 0.34, trait.grade))
 
 
 def _stoop(a: Anatomy, trait: Trait) -> None:
-    bend = between(0.6, 1.0, trait.grade)
+    bend = between(0.15, 0.85, trait.grade)
     a.rib_slope += 0.9 * bend
     a.rib_spacing *= 1.0 - 0.16 * bend
     a.apex += 0.035 * bend
@@ -88,7 +88,7 @@ def _stoop(a: Anatomy, trait: Trait) -> None:
 def kyphosis(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """The bowed head covers the apices and the vertebrae stack up, end on, into a dense column."""
     a = outline.anatomy
-    amount = between(0.12, 0.22, trait.grade)
+    amount = between(0.03, 0.13, trait.grade)
     box, mask = canvas.ellipse(a.midline + rng.uniform(-0.02, 0.02), 0.01, 0.15, 0.15, soft=0.03)
     canvas.add(box, mask, amount)
     box, mask = canvas.ellipse(a.midline, 0.33, 0.055, 0.17, soft=0.03)
@@ -121,7 +121,7 @@ def rib_fracture(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> No
 
 
 def _break_clavicle(a: Anatomy, trait: Trait) -> None:
-    a.broken_clavicles = (*a.broken_clavicles, (trait.side, between(0.020, 0.045, trait.grade)))
+    a.broken_clavicles = (*a.broken_clavicles, (trait.side, between(0.028, 0.050, trait.grade)))
 
 
 def clavicle_fracture(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
@@ -129,11 +129,11 @@ def clavicle_fracture(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) 
     a = outline.anatomy
     x = a.midline + trait.side * 0.20
     y = a.clavicle_y + 0.02 - 0.4 * a.clavicle_tilt
-    drop = between(0.020, 0.045, trait.grade)
+    drop = between(0.028, 0.050, trait.grade)
     box, mask = canvas.stroke([(x, y - 0.012), (x + trait.side * 0.012, y + drop)], 0.012)
     canvas.add(box, mask, 0.20)
     box, mask = canvas.ellipse(x, y + 0.3 * drop, 0.035, 0.032, soft=0.03)
-    canvas.add(box, mask, 0.09)
+    canvas.add(box, mask, 0.14)
 
 
 def fracture(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:

@@ -24,8 +24,9 @@ def half(canvas: Canvas, outline: Outline, side: int) -> Box:
 
 def _patch(canvas: Canvas, at: Point, rx: float, ry: float, amount: float, rng: Rng) -> None:
     """A fluffy airspace opacity: a soft blob with a ragged inside."""
-    box, mask = canvas.ellipse(*at, rx, ry, soft=1.3 * min(rx, ry), angle=rng.uniform(-0.6, 0.6))
-    ragged = noise(canvas, box, "patch", rng) * 0.35
+    box, mask = canvas.ellipse(*at, rx, ry, soft=1.6 * min(rx, ry), angle=rng.uniform(-0.6, 0.6))
+    ragged = noise(canvas, box, "net", rng) * 0.30
+    ragged += noise(canvas, box, "patch", rng) * 0.45
     ragged += 1.0
     np.maximum(ragged, 0.0, out=ragged)
     canvas.add(box, mask * ragged, amount, air=0.9)
@@ -33,10 +34,12 @@ def _patch(canvas: Canvas, at: Point, rx: float, ry: float, amount: float, rng: 
 
 def _bronchograms(canvas: Canvas, start: Point, aim: float, length: float, amount: float) -> None:
     """Dark branching bronchi inside dense lung."""
-    for turn in (-0.45, 0.0, 0.45):
-        end = (start[0] + length * math.cos(aim + turn), start[1] + length * math.sin(aim + turn))
-        box, mask = canvas.stroke([start, end], 0.011, soft=0.006, taper=0.5)
-        canvas.add(box, mask, -amount)
+    twigs = []
+    for turn, reach in ((-0.5, 0.8), (0.05, 1.0), (0.5, 0.8)):
+        tip = aim + turn
+        end = (start[0] + reach * length * math.cos(tip), start[1] + reach * length * math.sin(tip))
+        twigs.append(canvas.stroke([start, end], 0.012, soft=0.008, taper=0.5))
+    canvas.add(*canvas.union(twigs), -amount, air=1.0)
 
 
 def opacity(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
@@ -44,7 +47,7 @@ def opacity(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     at = outline.at(trait.side, rng.uniform(0.3, 0.7), rng.uniform(0.35, 0.85))
     size = between(0.07, 0.13, rng.random())
     box, mask = canvas.ellipse(*at, size, 1.2 * size, soft=1.1 * size)
-    canvas.add(box, mask, between(0.09, 0.20, trait.grade), air=0.95)
+    canvas.add(box, mask, between(0.06, 0.18, trait.grade), air=0.95)
 
 
 def consolidation(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
@@ -59,38 +62,39 @@ def consolidation(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> N
     fissure *= (-1.0 if upper else 1.0) / canvas.edge(0.014)
     fissure += 0.5
     mask *= smoothstep(fissure)
-    amount = between(0.20, 0.36, trait.grade)
+    amount = between(0.12, 0.34, trait.grade)
     canvas.add(box, mask, amount, air=0.9)
     aim = math.atan2(y - hilum[1], x - hilum[0])
     start = (0.6 * hilum[0] + 0.4 * x, 0.6 * hilum[1] + 0.4 * y)
-    _bronchograms(canvas, start, aim, 0.9 * radius, 0.55 * amount)
+    _bronchograms(canvas, start, aim, 0.9 * radius, 0.45 * amount)
 
 
 def pneumonia(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """Several fluffy segmental patches, mostly on one side and low."""
-    amount = between(0.12, 0.24, trait.grade)
+    amount = between(0.06, 0.18, trait.grade)
+    x, y = outline.at(trait.side, rng.uniform(0.3, 0.65), rng.uniform(0.5, 0.85))
     for _ in range(int(rng.integers(3, 6))):
-        at = outline.at(trait.side, rng.uniform(0.15, 0.85), rng.uniform(0.45, 0.95))
-        size = rng.uniform(0.035, 0.060)
-        _patch(canvas, at, size, 0.8 * size, amount, rng)
+        at = (x + rng.uniform(-0.07, 0.07), y + rng.uniform(-0.06, 0.06))
+        size = rng.uniform(0.050, 0.080)
+        _patch(canvas, at, size, 0.75 * size, amount, rng)
     if rng.random() < 0.4:
         at = outline.at(-trait.side, rng.uniform(0.2, 0.8), rng.uniform(0.5, 0.9))
-        _patch(canvas, at, 0.045, 0.035, 0.8 * amount, rng)
+        _patch(canvas, at, 0.06, 0.045, amount, rng)
 
 
 def infiltration(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """A zone of fine reticulonodular haze."""
     at = outline.at(trait.side, rng.uniform(0.35, 0.65), rng.uniform(0.3, 0.75))
     size = between(0.09, 0.14, rng.random())
-    box, mask = canvas.ellipse(*at, size, 1.3 * size, soft=0.8 * size)
-    grain = np.maximum(noise(canvas, box, "grain", rng), 0.0)
-    grain += 0.35
-    canvas.add(box, mask * grain, between(0.10, 0.19, trait.grade), air=1.0)
+    box, mask = canvas.ellipse(*at, size, 1.3 * size, soft=1.4 * size)
+    grain = np.abs(noise(canvas, box, "grain", rng))
+    grain += 0.30
+    canvas.add(box, mask * grain, between(0.07, 0.15, trait.grade), air=1.0)
 
 
 def edema(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """A bat's wing around both hila, blurred vessels, and Kerley lines at the lateral bases."""
-    amount = between(0.10, 0.26, trait.grade)
+    amount = between(0.04, 0.22, trait.grade)
     for side in (-1, 1):
         x, y = outline.border(side, outline.anatomy.hilum_y + 0.06, 0.075)
         box, mask = canvas.ellipse(x, y, 0.12, 0.18, soft=0.17, angle=-0.25 * side)
@@ -100,7 +104,7 @@ def edema(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
         for i in range(5):
             x, y = outline.wall(side, 0.60 + 0.028 * i, 0.008)
             box, mask = canvas.stroke([(x, y), (x - side * 0.035, y + 0.003)], 0.004)
-            canvas.add(box, mask, 0.06 + 0.4 * amount, air=1.0)
+            canvas.add(box, mask, 0.03 + 0.4 * amount, air=1.0)
 
 
 def emphysema(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
@@ -171,13 +175,15 @@ def lobar_atelectasis(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) 
     heart on the left."""
     side, a = trait.side, outline.anatomy
     if side < 0:
-        wedge = [outline.at(side, 0.0, 0.02), outline.at(side, 0.85, 0.10),
+        wedge = [outline.at(side, 0.0, 0.02), outline.at(side, 1.0, 0.16),
                  outline.border(side, a.hilum_y + 0.02, 0.01)]  # fmt: skip
     else:
         wedge = [outline.border(side, a.hilum_y, -0.07),
                  outline.floor(side, 0.21), outline.floor(side, -0.02)]  # fmt: skip
-    box, mask = canvas.polygon(wedge, soft=0.014)
-    canvas.add(box, mask, between(0.20, 0.34, trait.grade))
+    box, mask = canvas.polygon(wedge, soft=0.016)
+    if side > 0:  # over the heart, which is white already
+        canvas.add(box, mask, between(0.08, 0.14, trait.grade))
+    canvas.add(box, mask, between(0.16, 0.32, trait.grade), air=1.0)
 
 
 def _pull_lobe(a: Anatomy, trait: Trait) -> None:

@@ -12,6 +12,8 @@ from bench.data.phantom.textures import noise
 from bench.data.phantom.traits import Trait
 
 Rng = np.random.Generator
+_FLUID = 0.74  # density of a hemithorax full of fluid
+_EMPTY = 0.19  # and of one full of air
 
 
 def _fill(canvas: Canvas, outline: Outline, side: int, level: float, rise: float) -> None:
@@ -29,7 +31,7 @@ def _fill(canvas: Canvas, outline: Outline, side: int, level: float, rise: float
     climb += 0.5
     fluid = smoothstep(climb)
     fluid *= canvas.lung[box]
-    canvas.density[box] += fluid * np.float32(0.40)
+    canvas.blend(box, fluid * np.float32(0.9), _FLUID)
     canvas.lung[box] -= fluid
 
 
@@ -41,8 +43,8 @@ def effusion(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
         sides.append((-trait.side, 0.6 * trait.grade))
     for side, grade in sides:
         top = a.dome_left if side > 0 else a.dome_right
-        level = top + a.dome_depth * 0.45 - between(0.0, 0.24, grade**1.5)
-        _fill(canvas, outline, side, level, between(0.05, 0.11, grade))
+        level = top + a.dome_depth * 0.60 - between(0.0, 0.26, grade**1.8)
+        _fill(canvas, outline, side, level, between(0.035, 0.11, grade))
 
 
 def _collapse(canvas: Canvas, outline: Outline, side: int, share: float, line: float) -> None:
@@ -66,7 +68,7 @@ def _collapse(canvas: Canvas, outline: Outline, side: int, share: float, line: f
     lung = canvas.lung[box]
     outside *= lung
     here = canvas.density[box]
-    here += (0.155 - here) * (outside * np.float32(0.9))
+    here += (_EMPTY - here) * (outside * np.float32(0.55 + share))
     # The shrunken lung is a little denser than the other.
     here += (lung - outside) * np.float32(0.03)
     here += smoothstep(rim) * (lung * np.float32(line))
@@ -74,16 +76,16 @@ def _collapse(canvas: Canvas, outline: Outline, side: int, share: float, line: f
 
 def pneumothorax(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """The visceral pleural line with empty, dark space beyond it, widest at the apex."""
-    share = between(0.12, 0.42, trait.grade**1.3)
-    _collapse(canvas, outline, trait.side, share, rng.uniform(0.14, 0.24))
+    share = between(0.05, 0.38, trait.grade**1.6)
+    _collapse(canvas, outline, trait.side, share, rng.uniform(0.06, 0.16))
 
 
 def hydropneumothorax(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """A ruler-straight air-fluid level across one side, with a pleural line above it."""
     side, a = trait.side, outline.anatomy
-    _collapse(canvas, outline, side, between(0.22, 0.42, trait.grade), 0.2)
+    _collapse(canvas, outline, side, between(0.12, 0.40, trait.grade), rng.uniform(0.08, 0.16))
     top = a.dome_left if side > 0 else a.dome_right
-    level = top - between(0.03, 0.20, rng.random())
+    level = top + 0.02 - between(0.0, 0.20, rng.random())
     _fill(canvas, outline, side, level, 0.0)
     inner, outer = outline.border(side, level, 0.01), outline.wall(side, level, 0.005)
     box, mask = canvas.stroke([inner, outer], 0.006)
@@ -93,7 +95,7 @@ def hydropneumothorax(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) 
 def thickening(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """A peel along the lateral wall, or a cap on the apex."""
     side, a = trait.side, outline.anatomy
-    amount, width = between(0.16, 0.30, trait.grade), between(0.022, 0.042, rng.random())
+    amount, width = between(0.20, 0.32, trait.grade), between(0.030, 0.052, rng.random())
     start = a.apex + 0.035 if rng.random() < 0.5 else a.apex + 0.20
     peel = [outline.wall(side, start + 0.045 * i, 0.3 * width) for i in range(8)]
     box, mask = canvas.stroke(peel, width, soft=0.012, taper=0.6)
@@ -106,7 +108,6 @@ def thickening(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None
 
 def plaques(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """Calcified plaques: on the dome, on the wall, and a holly leaf seen face on."""
-    a = outline.anatomy
     amount = between(0.22, 0.38, trait.grade)
     for side in (-1, 1):
         start = rng.uniform(0.13, 0.18)
@@ -128,7 +129,7 @@ def plaques(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
 def pneumomediastinum(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """Dark streaks along heart and great vessels, the lifted pleura a fine white line outside."""
     a = outline.anatomy
-    dark, line = between(0.16, 0.28, trait.grade), between(0.14, 0.24, trait.grade)
+    dark, line = between(0.12, 0.22, trait.grade), between(0.10, 0.20, trait.grade)
     for side, stop in ((1, a.heart_y + 0.04), (-1, a.hilum_y + 0.10)):
         ys = np.linspace(0.17, stop, 9).tolist()
         gap = between(0.010, 0.018, rng.random())
@@ -145,7 +146,7 @@ def pneumomediastinum(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) 
 def pneumoperitoneum(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -> None:
     """A dark crescent under a dome, the diaphragm a thin line above it."""
     sides = (-1, 1) if rng.random() < 0.4 else (-1 if trait.side < 0 else 1,)
-    thick = between(0.016, 0.038, trait.grade)
+    thick = between(0.010, 0.032, trait.grade)
     reach = between(0.10, 0.14, rng.random())
     for side in sides:
         centre = 0.44 * outline.anatomy.half_width
@@ -153,7 +154,7 @@ def pneumoperitoneum(canvas: Canvas, outline: Outline, trait: Trait, rng: Rng) -
             xs = [centre + reach * part * (i - 3) / 3 for i in range(7)]
             line = [outline.floor(side, x, -0.014 - 0.55 * thick * (1.6 - part)) for x in xs]
             box, mask = canvas.stroke(line, 0.6 * thick, soft=0.008)
-            canvas.density[box] -= mask * np.float32(0.16)
+            canvas.density[box] -= mask * np.float32(between(0.09, 0.15, trait.grade))
         rim = [outline.floor(side, centre + reach * (i - 3) / 3, 0.0) for i in range(7)]
         box, mask = canvas.stroke(rim, 0.006)
         canvas.add(box, mask, 0.10)

@@ -86,9 +86,10 @@ def vessels(variant: int, size: int) -> np.ndarray:
         start = (0.5, 0.5 + 0.05 * float(angle))
         tilt = float(angle) + rng.uniform(-0.12, 0.12)
         length = rng.uniform(0.09, 0.13)
-        for points, width in _branch(rng, start, tilt, length, rng.uniform(0.009, 0.013), 3):
-            box, mask = canvas.stroke(points, width, soft=0.004, taper=0.7)
-            total[box] += mask * min(1.0, width / 0.008)
+        for points, width in _branch(rng, start, tilt, length, rng.uniform(0.012, 0.017), 3):
+            box, mask = canvas.stroke(points, width, soft=0.007, taper=0.7)
+            # Unlike a sign, a vessel thinner than a pixel fades as it would on a coarse detector.
+            total[box] += mask * (min(1.0, width / 0.010) * min(1.0, width / canvas.px))
     np.minimum(total, 1.3, out=total)
     total.setflags(write=False)
     return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,15 @@ def prepare(spec: DataSpec, size: int, skip_unreadable: bool) -> Path:
     Raises:
         UsageError: an option is not a number or out of range.
     """
-    from bench.data.phantom import VERSION, make_cohort, render
-
     options = {key: _integer(key, spec.options.get(key, value)) for key, value in DEFAULTS.items()}
     n, side, seed = options["n"], options["size"], options["seed"]
     if n < 60 or side < 32:
         raise UsageError(f"phantom:n={n},size={side}: n is at least 60 and size at least 32.")
-    target = cache_folder() / f"phantom-v{VERSION}-n{n}-size{side}-seed{seed}"
+    target = cache_folder() / f"phantom-n{n}-size{side}-seed{seed}-{_drawing()}"
     if is_finished(target):
         return target
+    from bench.data.phantom import make_cohort, render
+
     cohort = make_cohort(n, seed)
     count = len(cohort.patients)
     with new_store(target) as folder:
@@ -54,9 +55,16 @@ def prepare(spec: DataSpec, size: int, skip_unreadable: bool) -> Path:
                 impressions=cohort.impressions,
                 boxes=np.tile(np.array([0, 0, side, side], np.int16), (count, 1)),
             ),
-            made_from={"reader": "phantom", "version": VERSION, **options},
+            made_from={"reader": "phantom", "drawing": _drawing(), **options},
         )
     return target
+
+
+def _drawing() -> str:
+    """Twelve hex digits of the generator's source: a changed drawing never meets an old store."""
+    folder = Path(__file__).parent.parent / "phantom"
+    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(sources).hexdigest()[:12]
 
 
 def _integer(key: str, value: str | int) -> int:

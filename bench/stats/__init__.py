@@ -1,0 +1,1 @@
+"""Pure functions, arrays in, arrays out: metrics, intervals, tests, power. No torch, no files."""

@@ -1,0 +1,283 @@
+"""Log densities of mixture components, by covariance type: the E step's arithmetic (Eqs. 1-2).
+
+Every type offers the same three verbs: `log_joint` (densities of a block of rows),
+`second_moment` (what the M step needs of the block) and `scale` (the new covariances).
+Arrays are component-major, (K, c), so that a component's values over the rows are contiguous.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+HEAD_ELEMENTS = 1 << 19
+"""Floats of whitened coordinates kept at a time on a CPU: 2 MB, a core's second-level cache."""
+
+
+class Parameters(NamedTuple):
+    """A mixture in centred coordinates, float64: the paper's pi, mu, Sigma and nu (Eq. 1)."""
+
+    pi: Tensor
+    """(K,) weights, summing to 1."""
+    mu: Tensor
+    """(K, d) locations."""
+    sigma: Tensor
+    """Scale matrices: (K, d, d) full, (d, d) tied, (K, d) diag, (K,) spherical."""
+    nu: Tensor
+    """(K,) degrees of freedom; infinite for a Gaussian."""
+
+
+Groups = list[tuple[int, Tensor]]
+"""A component's number and the rows (r,) it may matter to; a component may come twice."""
+
+
+class LogJoint(NamedTuple):
+    """What one block of rows is under every component."""
+
+    log_joint: Tensor
+    """(K, c) log pi_k + log T(z | mu_k, Sigma_k, nu_k); merely too low to matter elsewhere."""
+    delta: Tensor
+    """(K, c) squared Mahalanobis distances, exact wherever the component can matter to the row."""
+    groups: Groups | None = None
+    """Rows by component, where the others cannot matter; None when all may."""
+
+
+def log_constant(parameters: Parameters, half_log_det: Tensor) -> Tensor:
+    """(K,) the part of log pi_k + log T (Eq. 2) that no row changes."""
+    pi, mu, _, nu = parameters
+    d = mu.shape[1]
+    if torch.isinf(nu[0]):
+        norm = torch.full_like(nu, -0.5 * d * math.log(2 * math.pi))
+    else:
+        norm = torch.lgamma((nu + d) / 2) - torch.lgamma(nu / 2) - d / 2 * torch.log(nu * math.pi)
+    return torch.log(pi) + norm - half_log_det
+
+
+class Geometry(abc.ABC):
+    """A mixture's parameters made ready for one pass over the data."""
+
+    precision: ClassVar[torch.dtype | None] = torch.float64
+    """What the blocks must be read in; None means the working precision."""
+
+    def __init__(self, parameters: Parameters, dtype: torch.dtype, *, gaussian: bool) -> None:
+        self.parameters = parameters
+        self.dtype = dtype
+        self.gaussian = gaussian
+        self.d = parameters.mu.shape[1]
+        self.failed = torch.zeros((), dtype=torch.bool, device=parameters.mu.device)
+        half_log_det = self._factorise()
+        self._constant = log_constant(parameters, half_log_det).to(dtype)[:, None]
+        self._nu = parameters.nu.to(dtype)[:, None]
+
+    def density_of(self, delta: Tensor, component: Tensor | None = None) -> Tensor:
+        """log pi_k + log T at squared distances (K, c), or (1, c) of one `component` (c,) a row."""
+        constant, nu = self._constant, self._nu
+        if component is not None:
+            constant, nu = constant[component].mT, nu[component].mT
+        if self.gaussian:
+            return torch.add(constant, delta, alpha=-0.5)
+        return torch.addcmul(constant, (nu + self.d) / 2, torch.log1p(delta / nu), value=-1)
+
+    def weight_of(self, delta: Tensor) -> Tensor | None:
+        """(K, c) u = (nu + d) / (nu + delta), what an outlier's pull is divided by; Gaussian None."""
+        return None if self.gaussian else (self._nu + self.d) / (self._nu + delta)
+
+    def log_joint(self, x: Tensor) -> LogJoint:
+        """Log joint densities of a block (c, d)."""
+        limit = torch.finfo(self.dtype).max ** 0.5
+        delta = self._delta(x).clamp_(0.0, limit).to(self.dtype)
+        return LogJoint(self.density_of(delta), delta)
+
+    @abc.abstractmethod
+    def _factorise(self) -> Tensor:
+        """(K,) half log determinants of the scale matrices, after preparing the factors."""
+
+    @abc.abstractmethod
+    def _delta(self, x: Tensor) -> Tensor:
+        """(K, c) squared Mahalanobis distances of a block (c, d)."""
+
+    @abc.abstractmethod
+    def empty_moment(self) -> Tensor:
+        """Zeros of the shape that `add_moment` adds to, float64."""
+
+    @abc.abstractmethod
+    def add_moment(self, total: Tensor, x: Tensor, w: Tensor, groups: Groups | None = None) -> None:
+        """Add a block's weighted second moments, weights `w` (K, c), to `total`."""
+
+    @abc.abstractmethod
+    def scale(self, total: Tensor, mu: Tensor, mass: Tensor, pull: Tensor) -> Tensor:
+        """New scale matrices around `mu` from moments, sum(tau) `mass` and sum(tau u) `pull`."""
+
+
+class Diagonal(Geometry):
+    """One variance per component and dimension. Cheap enough to be float64 throughout."""
+
+    def _variances(self) -> Tensor:
+        return self.parameters.sigma
+
+    def _factorise(self) -> Tensor:
+        variance = self._variances()
+        self._inverse = 1.0 / variance
+        self._slope = -2.0 * self._inverse * self.parameters.mu
+        self._offset = (self._inverse * self.parameters.mu.square()).sum(1, keepdim=True)
+        self.failed = (~torch.isfinite(self._inverse) | (variance <= 0)).any()
+        return 0.5 * torch.log(variance).sum(1)
+
+    def _delta(self, x: Tensor) -> Tensor:
+        return torch.addmm(self._offset, self._slope, x.mT).addmm_(self._inverse, x.square().mT)
+
+    def empty_moment(self) -> Tensor:
+        return torch.zeros_like(self.parameters.mu)
+
+    def add_moment(self, total: Tensor, x: Tensor, w: Tensor, groups: Groups | None = None) -> None:
+        centred = x.square()
+        total.addmm_(w.double(), centred)
+
+    def scale(self, total: Tensor, mu: Tensor, mass: Tensor, pull: Tensor) -> Tensor:
+        return ((total - pull[:, None] * mu.square()) / mass[:, None]).clamp_min(0.0)
+
+
+class Spherical(Diagonal):
+    """One variance per component."""
+
+    def _variances(self) -> Tensor:
+        return self.parameters.sigma[:, None].expand_as(self.parameters.mu)
+
+    def scale(self, total: Tensor, mu: Tensor, mass: Tensor, pull: Tensor) -> Tensor:
+        return super().scale(total, mu, mass, pull).mean(1)
+
+
+class Tied(Geometry):
+    """One scale matrix for all components: whiten once, then distances to K points."""
+
+    def _factorise(self) -> Tensor:
+        self._whiten, half_log_det, self.failed = inverse_factor(self.parameters.sigma)
+        self._points = self.parameters.mu @ self._whiten.mT
+        self._offset = self._points.square().sum(1, keepdim=True)
+        return half_log_det.expand(self.parameters.pi.shape)
+
+    def _delta(self, x: Tensor) -> Tensor:
+        y = x @ self._whiten.mT
+        return torch.addmm(self._offset + y.square().sum(1), self._points, y.mT, alpha=-2.0)
+
+    def empty_moment(self) -> Tensor:
+        return torch.zeros_like(self.parameters.sigma)
+
+    def add_moment(self, total: Tensor, x: Tensor, w: Tensor, groups: Groups | None = None) -> None:
+        total.addmm_((x * w.double().sum(0)[:, None]).mT, x)
+
+    def scale(self, total: Tensor, mu: Tensor, mass: Tensor, pull: Tensor) -> Tensor:
+        return (total - (mu * pull[:, None]).mT @ mu) / mass.sum()
+
+
+class Full(Geometry):
+    """One scale matrix per component: the costly type, 4 n d^2 K operations a step if done plainly.
+
+    On a CPU most of them are not needed. W_k = L_k^-1 is lower triangular, so the first b
+    whitened coordinates of a row cost b^2, and their squared length bounds delta from below,
+    hence the density from above. A component whose bound lies log(K/eps) under the row's best
+    density cannot change a sum in the working precision: it is left out of the rest of the E
+    step and of the M step. What is left out is below rounding, not an approximation on top.
+    On a GPU, where finding the survivors would make the host wait, b = d.
+    """
+
+    precision = None
+
+    def _factorise(self) -> Tensor:
+        sigma, mu = self.parameters.sigma, self.parameters.mu
+        whiten, half_log_det, self.failed = inverse_factor(sigma)
+        k, b = len(mu), head_size(self.d) if mu.device.type == "cpu" else self.d
+        shift = -(whiten[:, :b] @ mu[..., None])
+        head = torch.cat([whiten[:, :b, :b], shift], dim=2).to(self.dtype)
+        self._head_size, self._head = b, head.view(k * b, b + 1)
+        self._whiten, self._mu = whiten.to(self.dtype), mu.to(self.dtype)
+        self._slack = math.log(k / torch.finfo(self.dtype).eps)
+        return half_log_det
+
+    def _delta(self, x: Tensor) -> Tensor:
+        """(K, c) squared lengths of the first b whitened coordinates."""
+        (k, _), b, c = self._mu.shape, self._head_size, len(x)
+        step = c if x.device.type != "cpu" else max(64, HEAD_ELEMENTS // (k * b))
+        columns = torch.cat([x[:, :b], x.new_ones((c, 1))], dim=1).mT
+        out = x.new_empty((k, c))
+        for start in range(0, c, step):
+            y = self._head @ columns[:, start : start + step]
+            torch.sum(y.square_().view(k, b, -1), 1, out=out[:, start : start + step])
+        return out
+
+    def log_joint(self, x: Tensor) -> LogJoint:
+        bounds = super().log_joint(x)
+        if self._head_size == self.d:
+            return bounds
+        bound, delta, _ = bounds
+        best = bound.max(0).indices
+        order = best.argsort()
+        counts = torch.bincount(best, minlength=len(bound)).tolist()
+        first = [(k, rows) for k, rows in enumerate(order.split(counts)) if len(rows)]
+        self._complete(x, delta, first)
+        top = self.density_of(delta.gather(0, best[None]), best)
+        more = bound > top - self._slack
+        more.scatter_(0, best[None], value=False)
+        rest = by_component(more)
+        self._complete(x, delta, rest)
+        more.scatter_(0, best[None], value=True)
+        density = torch.where(more, self.density_of(delta), top - 2 * self._slack)
+        return LogJoint(density, delta, first + rest)
+
+    def _complete(self, x: Tensor, delta: Tensor, groups: Groups) -> None:
+        """Put exact distances into `delta` (K, c) for the rows of each group."""
+        for k, rows in groups:
+            y = x.index_select(0, rows).sub_(self._mu[k]) @ self._whiten[k].mT
+            delta[k].index_copy_(0, rows, y.square_().sum(1))
+
+    def empty_moment(self) -> Tensor:
+        return torch.zeros_like(self.parameters.sigma)
+
+    def add_moment(self, total: Tensor, x: Tensor, w: Tensor, groups: Groups | None = None) -> None:
+        root = w.sqrt()
+        if x.device.type != "cpu":
+            z = (x - self._mu[:, None]) * root[..., None]
+            total += z.mT @ z
+            return
+        for k, rows in by_component(w > 0) if groups is None else groups:
+            z = x.index_select(0, rows).sub_(self._mu[k])
+            z *= root[k].index_select(0, rows)[:, None]
+            total[k] += z.mT @ z
+
+    def scale(self, total: Tensor, mu: Tensor, mass: Tensor, pull: Tensor) -> Tensor:
+        moved = mu - self.parameters.mu
+        outer = moved[:, :, None] * moved[:, None] * pull[:, None, None]
+        return (total - outer) / mass[:, None, None]
+
+
+GEOMETRIES: dict[str, type[Geometry]] = {
+    "full": Full,
+    "tied": Tied,
+    "diag": Diagonal,
+    "spherical": Spherical,
+}
+
+
+def head_size(d: int) -> int:
+    """How many whitened coordinates the bound uses: an eighth, at least 16; all of them when few."""
+    return d if d <= 24 else max(16, d // 8)
+
+
+def by_component(pairs: Tensor) -> Groups:
+    """The rows (r,) of every component that has any, from a (K, c) mask."""
+    rows = pairs.nonzero()[:, 1]
+    counts = pairs.sum(1).tolist()
+    return [(k, part) for k, part in enumerate(rows.split(counts)) if len(part)]
+
+
+def inverse_factor(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """L^-1, half the log determinant, and whether any (.., d, d) matrix was not positive definite."""
+    factor, info = torch.linalg.cholesky_ex(sigma)
+    identity = torch.eye(sigma.shape[-1], dtype=sigma.dtype, device=sigma.device)
+    inverse = torch.linalg.solve_triangular(factor, identity.expand_as(sigma), upper=False)
+    half_log_det = torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
+    return inverse, half_log_det, (info > 0).any()
