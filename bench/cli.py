@@ -107,10 +107,23 @@ def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
 @click.option("--paper", is_flag=True, help="Print the paper's numbers beside ours.")
 @click.option("--alpha", type=float, default=1e-5, show_default=True, help="Level of the mark *.")
 @click.option("--prompts", default="pair", show_default=True, help="pair or positive.")
+@click.option(
+    "--min-patients",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Classes with fewer positive patients are undefined.",
+)
 @RESULTS
 @_told_plainly
 def table(
-    study: str | None, table: int, paper: bool, alpha: float, prompts: str, results: Path
+    study: str | None,
+    table: int,
+    paper: bool,
+    alpha: float,
+    prompts: str,
+    min_patients: int,
+    results: Path,
 ) -> None:
     """Show the table of a study and write it as markdown and CSV beside its trials."""
     from bench.report.results import studies
@@ -127,7 +140,15 @@ def table(
     if not chosen:
         raise UsageError(_nothing(results))
     for name in chosen:
-        made = make_table(results, name, table, alpha=alpha, policy=prompts, paper=paper)
+        made = make_table(
+            results,
+            name,
+            table,
+            alpha=alpha,
+            policy=prompts,
+            paper=paper,
+            min_patients=min_patients,
+        )
         click.echo(made.markdown(), nl=False)
         files = write_table(made, results / name)
         click.echo(f"Written: {', '.join(str(file) for file in files)}\n", err=True)

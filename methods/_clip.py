@@ -177,6 +177,8 @@ class ClipTowers(nn.Module):
             if pixels.shape[-2:] != tuple(side):
                 pixels = F.interpolate(pixels, size=tuple(side), mode="bicubic", antialias=True)
             pixels = pixels.expand(-1, 3, -1, -1)
+        else:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         return F.normalize(self.clip.visual(pixels), dim=-1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:

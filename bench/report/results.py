@@ -31,7 +31,7 @@ class RowResults:
     auc: np.ndarray
     """(runs, folds, classes), NaN where a class is undefined or the trial is not there."""
     train_test: np.ndarray
-    """(folds, 2) mean number of training and of test images."""
+    """(folds, 2) mean number of images outside and inside the test fold."""
     finished: int
     told: Mapping[str, Any]
     """The first record: what is said under the table comes from it."""
@@ -63,8 +63,13 @@ class RowResults:
         return _nanmean(self.auc[:, :, self.members(group)], axis=2)
 
 
-def load_results(results: Path, study: str, policy: str) -> list[RowResults]:
+def load_results(
+    results: Path, study: str, policy: str, min_patients: int = 1
+) -> list[RowResults]:
     """The rows of a study from its records, in the order of their names.
+
+    Args:
+        min_patients: classes with fewer positive patients in the whole data set are undefined.
 
     Records of another partition (data, folds, seed) than the most common one are left out: they
     are leftovers of an earlier study in the same folder.
@@ -86,7 +91,7 @@ def load_results(results: Path, study: str, policy: str) -> list[RowResults]:
     for record in records:
         if _partition(record) == kept:
             rows.setdefault((record["spec"]["method"], record["spec"]["row"]), []).append(record)
-    return [_row(found, policy) for _, found in sorted(rows.items())]
+    return [_row(found, policy, min_patients) for _, found in sorted(rows.items())]
 
 
 def studies(results: Path) -> list[str]:
@@ -99,7 +104,7 @@ def _partition(record: Mapping[str, Any]) -> tuple[str, int, int]:
     return (spec["fingerprint"], spec["folds"], spec["seed"])
 
 
-def _row(records: list[dict[str, Any]], policy: str) -> RowResults:
+def _row(records: list[dict[str, Any]], policy: str, min_patients: int) -> RowResults:
     first = records[0]
     spec = first["spec"]
     classes = tuple(spec["classes"])
@@ -110,7 +115,10 @@ def _row(records: list[dict[str, Any]], policy: str) -> RowResults:
         run, fold = runs.index(record["spec"]["run"]), record["spec"]["fold"]
         values = [entry["auroc"] for entry in record["metrics"][policy]["classes"]]
         auc[run, fold] = [np.nan if value is None else value for value in values]
-        sizes[fold].append((record["split"]["train"], record["split"]["test"]))
+        test = record["split"]["test"]
+        sizes[fold].append((record["data"]["images"] - test, test))
+    enough = first["data"]["positive_patients"]
+    auc[:, :, [enough[name] < min_patients for name in classes]] = np.nan
     means = [np.mean(pairs, axis=0) if pairs else (np.nan, np.nan) for pairs in sizes]
     return RowResults(
         method=spec["method"],

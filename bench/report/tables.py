@@ -100,7 +100,14 @@ class Table:
 
 
 def make_table(
-    results: Path, study: str, number: int, *, alpha: float, policy: str, paper: bool
+    results: Path,
+    study: str,
+    number: int,
+    *,
+    alpha: float,
+    policy: str,
+    paper: bool,
+    min_patients: int,
 ) -> Table:
     """Table 2 or 3 of a study from its records.
 
@@ -112,15 +119,14 @@ def make_table(
         UsageError: no such table or prompt policy.
     """
     declared = rows_of_table(number, load_study())
-    found = {row.key: row for row in load_results(results, study, policy)}
+    found = {row.key: row for row in load_results(results, study, policy, min_patients)}
     known = {row.key for row in load_study()}
     ordered = [found[row.key] for row in declared if row.key in found]
     if number == 2:
         ordered += [row for key, row in found.items() if key not in known]
     if not ordered:
-        raise ResultsError(
-            f"{study} has no row of Table {number}; it has {', '.join(sorted(r.title for r in found.values()))}."
-        )
+        titles = ", ".join(sorted(row.title for row in found.values()))
+        raise ResultsError(f"{study} has no row of Table {number}; it has {titles}.")
     by_key = {row.key: row for row in declared}
     baseline = next((row for row in ordered if _is_baseline(row, by_key)), None)
     tests = {group: _tests(ordered, baseline, group) for group in GROUPS}
@@ -139,8 +145,16 @@ def make_table(
         )
         for index, row in enumerate(ordered)
     )
-    notes = _notes(ordered, baseline, lines, tests["total"], alpha=alpha, policy=policy, paper=paper)
-    return Table(number, study, lines, notes, paper)
+    notes = [
+        *_data_notes(ordered, lines, policy=policy, min_patients=min_patients),
+        *_test_notes(ordered, baseline, tests["total"], alpha=alpha),
+    ]
+    if paper:
+        notes.append(
+            "Columns 'Paper' are the numbers printed in the paper (MIMIC-CXR-JPG, ViT-B/32); they "
+            "were not measured here and are not comparable with another data set."
+        )
+    return Table(number, study, lines, tuple(notes), paper)
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
@@ -178,8 +192,6 @@ def _against(row: RowResults, baseline: RowResults, group: str) -> TestResult:
     shared = [run for run in row.runs if run in baseline.runs]
     ours = row.by_fold(group)[[row.runs.index(run) for run in shared]]
     theirs = baseline.by_fold(group)[[baseline.runs.index(run) for run in shared]]
-    # What the correction needs is how much of the cohort is tested against how much is trained on;
-    # a baseline that trains on fewer texts does not change the partition.
     return corrected_resampled_ttest(
         ours - theirs, n_train=row.train_test[:, 0], n_test=row.train_test[:, 1]
     )
@@ -215,44 +227,37 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
 
 
-def _notes(
-    rows: Sequence[RowResults],
-    baseline: RowResults | None,
-    lines: Sequence[Line],
-    tests: _Tests,
-    *,
-    alpha: float,
-    policy: str,
-    paper: bool,
-) -> tuple[str, ...]:
+def _data_notes(
+    rows: Sequence[RowResults], lines: Sequence[Line], *, policy: str, min_patients: int
+) -> list[str]:
+    """What the numbers are of: data, preset, runs and folds, classes, what is not finished."""
     told = rows[0].told
     data, spec = told["data"], told["spec"]
-    runs, folds = max(len(row.runs) for row in rows), spec["folds"]
+    runs = max(len(row.runs) for row in rows)
     kind = "synthetic data, not X-rays" if data["synthetic"] else "real images"
     notes = [
         f"Data: {data['name']} ({kind}), {data['images']} images of {data['patients']} patients. "
         f"Preset: {spec['config']['preset']}. Track: {spec['track']}. Seed: {spec['seed']}.",
-        f"Mean ± sd over {runs} run{'s' if runs > 1 else ''}, each a {folds}-fold cross-validation "
-        "by patient; in brackets the classes that are defined in every run. "
+        f"Mean ± sd over {runs} run{'s' if runs > 1 else ''}, each a {spec['folds']}-fold "
+        "cross-validation by patient; in brackets the classes that are defined in every run. "
         f"Prompts: {policy}.",
     ]
+    few = sum(count < min_patients for count in data["positive_patients"].values())
+    if few:
+        notes.append(
+            f"{few} of {len(rows[0].classes)} classes have fewer than {min_patients} positive "
+            "patients and are undefined (--min-patients)."
+        )
     if len(data["sources"]) > 1:
         notes.append(
             f"AUC is taken within each source ({', '.join(data['sources'])}) and averaged by "
             "positives; pooled values are in the records."
         )
-    notes += [
+    return notes + [
         f"{line.title}: only {line.trials} of {line.expected} trials are finished."
         for line in lines
         if line.trials < line.expected
     ]
-    notes += _test_notes(rows, baseline, tests, alpha=alpha, runs=runs, folds=folds)
-    if paper:
-        notes.append(
-            "Columns 'Paper' are the numbers printed in the paper (MIMIC-CXR-JPG, ViT-B/32); they "
-            "were not measured here and are not comparable with another data set."
-        )
-    return tuple(notes)
 
 
 def _test_notes(
@@ -261,9 +266,8 @@ def _test_notes(
     tests: _Tests,
     *,
     alpha: float,
-    runs: int,
-    folds: int,
 ) -> list[str]:
+    """The test, its exact p values, and what the design could reach."""
     if baseline is None:
         return ["No mark: there is no finished baseline row (bench run --method chexzero)."]
     notes = [
@@ -280,6 +284,7 @@ def _test_notes(
                 f"{row.title}, total: difference {test.mean:+.4f}, p = {test.p_value:.3g}, "
                 f"adjusted {adjusted:.3g}."
             )
+    runs, folds = baseline.auc.shape[:2]
     ratio = float(np.nanmean(baseline.train_test[:, 1] / baseline.train_test[:, 0]))
     needed = required_effect(alpha, runs=runs, folds=folds, ratio=ratio)
     if needed is not None:

@@ -139,6 +139,7 @@ def _run(
             "patients": len(np.unique(dataset.patients)),
             "sources": sorted(set(dataset.sources.tolist())),
             "left_out": _left_out(dataset),
+            "positive_patients": _positive_patients(dataset),
         },
         "split": {
             "digest": table.digest,
@@ -236,6 +237,15 @@ def _told(training: Training) -> dict[str, Any]:
         "steps": training.steps,
         "kept_epoch": training.kept_epoch,
         "history": training.history,
+    }
+
+
+def _positive_patients(dataset: Dataset) -> dict[str, int]:
+    """How many patients of the whole data set are positive for each class."""
+    positive = (dataset.labels == 1) & dataset.mask
+    return {
+        name: len(np.unique(dataset.patients[positive[:, c]]))
+        for c, name in enumerate(dataset.classes)
     }
 
 
