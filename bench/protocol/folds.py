@@ -32,7 +32,7 @@ class TrainValidTest(NamedTuple):
     test: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FoldTable:
     """Which fold tests which image, how the classes are spread, and what could not be spread."""
 

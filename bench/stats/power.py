@@ -71,14 +71,15 @@ def patients_needed(
     alpha: float,
     wanted: float = 0.8,
 ) -> int | None:
-    """Patients at which the paired bootstrap would see `difference` with a power of `wanted`.
+    """Patients at which a difference is seen with a power of `wanted`.
 
     patients x (se (z_(1 - alpha/2) + z_wanted) / difference)^2: the standard error of a difference
     of AUC falls with the root of the number of patients at a fixed prevalence (Hanley & McNeil
     1983). None for a difference of zero.
 
     Args:
-        se: standard error over draws of patients (`Estimate.se`), seen on `patients` patients.
+        se: standard error seen on `patients` patients: over draws of patients (`Estimate.se`), or
+            that of the corrected t-test, sd sqrt(1/J + ratio), to plan for that one.
 
     >>> patients_needed(0.02, 0.02, 1000, alpha=0.05)
     7849

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from random import Random
 
 import numpy as np
 import pytest
@@ -63,10 +64,10 @@ def test_what_is_masked_is_not_read(case: tuple[np.ndarray, np.ndarray, np.ndarr
 
 @given(rankings(), st.randoms(use_true_random=False))
 def test_the_order_of_images_does_not_matter(
-    case: tuple[np.ndarray, np.ndarray, np.ndarray], random: object
+    case: tuple[np.ndarray, np.ndarray, np.ndarray], random: Random
 ) -> None:
     order = np.arange(len(case[0]))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     shuffled = [array[order] for array in case]
     assert auroc(*case) == auroc(*shuffled)
     assert average_precision(*case) == pytest.approx(average_precision(*shuffled), abs=1e-12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -65,9 +65,7 @@ def test_undefined_folds_are_left_out_with_their_sizes() -> None:
         (np.full((2, 2), np.nan), "0 defined differences"),
     ],
 )
-def test_without_variance_p_is_undefined_and_not_tiny(
-    differences: np.ndarray, reason: str
-) -> None:
+def test_without_variance_p_is_undefined_and_not_tiny(differences: np.ndarray, reason: str) -> None:
     result = corrected_resampled_ttest(differences, 80, 20)
     assert (result.p_value, result.statistic, result.ci) == (None, None, None)
     assert result.reason is not None
@@ -105,6 +103,7 @@ def test_bayesian_posterior_agrees_with_the_corrected_test() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=12))
+@settings(max_examples=15, deadline=None)  # statsmodels takes 50 ms a call
 def test_adjusted_p_values_equal_statsmodels(p_values: list[float | None]) -> None:
     known = [p for p in p_values if p is not None]
     for ours, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
