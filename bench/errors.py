@@ -1,11 +1,11 @@
 """What can go wrong, as one tree. The command line prints these without a traceback.
 
-    BenchError                 anything below; exit code 1
-    ├── UsageError             the command or a call was given something it cannot mean; exit code 2
-    ├── DataError              a data set, label file or image is not what it should be
-    ├── MethodError            an adapter breaks the contract of a method
-    ├── TrialError             one trial cannot go on (a loss that is not finite); the others can
-    └── ResultsError           a results folder cannot be written, is held, or holds a bad record
+BenchError                 anything below; exit code 1
+├── UsageError             the command or a call was given something it cannot mean; exit code 2
+├── DataError              a data set, label file or image is not what it should be
+├── MethodError            an adapter breaks the contract of a method
+├── TrialError             one trial cannot go on (a loss that is not finite); the others can
+└── ResultsError           a results folder cannot be written, is held, or holds a bad record
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Geometry(abc.ABC):
         return torch.addcmul(constant, (nu + self.d) / 2, torch.log1p(delta / nu), value=-1)
 
     def weight_of(self, delta: Tensor) -> Tensor | None:
-        """(K, c) u = (nu + d) / (nu + delta), what an outlier's pull is divided by; Gaussian None."""
+        """(K, c) u = (nu + d) / (nu + delta), small for outliers; None for a Gaussian."""
         return None if self.gaussian else (self._nu + self.d) / (self._nu + delta)
 
     def log_joint(self, x: Tensor) -> LogJoint:
@@ -263,7 +263,7 @@ GEOMETRIES: dict[str, type[Geometry]] = {
 
 
 def head_size(d: int) -> int:
-    """How many whitened coordinates the bound uses: an eighth, at least 16; all of them when few."""
+    """How many whitened coordinates the bound uses: an eighth, at least 16; all when few."""
     return d if d <= 24 else max(16, d // 8)
 
 
@@ -275,7 +275,7 @@ def by_component(pairs: Tensor) -> Groups:
 
 
 def inverse_factor(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """L^-1, half the log determinant, and whether any (.., d, d) matrix was not positive definite."""
+    """L^-1, half the log determinant, whether any (.., d, d) matrix is not positive definite."""
     factor, info = torch.linalg.cholesky_ex(sigma)
     identity = torch.eye(sigma.shape[-1], dtype=sigma.dtype, device=sigma.device)
     inverse = torch.linalg.solve_triangular(factor, identity.expand_as(sigma), upper=False)

@@ -111,7 +111,9 @@ def posterior(joint: Tensor) -> tuple[Tensor, Tensor]:
     return top + total.log(), torch.threshold_(joint, eps, 0.0)
 
 
-def _farthest(score: Tensor, x: Tensor, new_score: Tensor, new_x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _farthest(
+    score: Tensor, x: Tensor, new_score: Tensor, new_x: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
     """The k lowest of the scores seen so far and of a new block, with their rows."""
     new_score, index = torch.topk(new_score, min(k, len(new_score)), largest=False)
     score = torch.cat([score, new_score])
@@ -219,9 +221,7 @@ def _geometry(parameters: Parameters, rows: Rows, options: Options) -> Geometry:
     return GEOMETRIES[options.kind](parameters, rows.dtype, gaussian=options.gaussian)
 
 
-def factorised(
-    parameters: Parameters, rows: Rows, options: Options
-) -> tuple[Geometry, Parameters]:
+def factorised(parameters: Parameters, rows: Rows, options: Options) -> tuple[Geometry, Parameters]:
     """A usable geometry, with ever more ridge where a scale matrix is not positive definite."""
     geometry = _geometry(parameters, rows, options)
     jitter = options.ridge

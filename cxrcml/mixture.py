@@ -63,6 +63,8 @@ class StudentTMixture(DensityMixin, BaseEstimator):
         True
     """
 
+    n_features_in_: int
+
     def __init__(
         self,
         n_components: int = 40,
@@ -107,7 +109,9 @@ class StudentTMixture(DensityMixin, BaseEstimator):
         x = self._tensor(X, reset=True)
         weight = None
         if sample_weight is not None:
-            checked = _check_sample_weight(sample_weight, np.empty((len(x), 0)), ensure_non_negative=True)
+            checked = _check_sample_weight(
+                sample_weight, np.empty((len(x), 0)), ensure_non_negative=True
+            )
             weight = torch.from_numpy(checked.astype(np.float64)).to(x.device)
         rows = Rows(x, dtype=getattr(torch, self.dtype), weight=weight, chunk=self.chunk_size)
         n_used = len(x) if weight is None else int((weight > 0).sum())
@@ -175,7 +179,9 @@ class StudentTMixture(DensityMixin, BaseEstimator):
             return from_labels(rows, labels, nu, options)
         normal = self._options(options.ridge, gaussian=True)
         infinite = torch.full_like(nu, math.inf)
-        return em.run(rows, from_labels(rows, labels, infinite, normal), normal).parameters._replace(nu=nu)
+        return em.run(
+            rows, from_labels(rows, labels, infinite, normal), normal
+        ).parameters._replace(nu=nu)
 
     def _store(self, fit: em.Fit, rows: Rows) -> None:
         pi, mu, sigma, nu = fit.parameters
@@ -244,7 +250,12 @@ class StudentTMixture(DensityMixin, BaseEstimator):
 
     def _n_parameters(self) -> int:
         k, d = self.means_.shape
-        scale = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d, "spherical": k}
+        scale = {
+            "full": k * d * (d + 1) // 2,
+            "tied": d * (d + 1) // 2,
+            "diag": k * d,
+            "spherical": k,
+        }
         return scale[self.covariance_type] + k * d + k - 1 + (k if isinstance(self.nu, str) else 0)
 
     def _parameters(self, device: torch.device) -> Parameters:
@@ -269,7 +280,7 @@ class StudentTMixture(DensityMixin, BaseEstimator):
     # -- arguments -------------------------------------------------------------------------------
 
     def _tensor(self, X: Any, *, reset: bool) -> Tensor:
-        """`X` as a finite 2-D tensor on the device of this mixture, without a copy where possible."""
+        """`X` as a finite 2-D tensor on the device of this mixture, copied only where needed."""
         if isinstance(X, Tensor):
             if X.ndim != 2 or not X.is_floating_point() or not bool(torch.isfinite(X).all()):
                 raise ValueError("X must be a 2-D floating point tensor of finite values.")

@@ -27,7 +27,12 @@ class Rows:
     """
 
     def __init__(
-        self, x: Tensor, *, dtype: torch.dtype, weight: Tensor | None = None, chunk: int | None = None
+        self,
+        x: Tensor,
+        *,
+        dtype: torch.dtype,
+        weight: Tensor | None = None,
+        chunk: int | None = None,
     ) -> None:
         self.x = x
         self.dtype = dtype

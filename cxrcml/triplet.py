@@ -65,7 +65,7 @@ def triplet_result(
     responsibilities: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> TripletResult:
-    """L_m = sum over (a, p, n) of max(0, d(a, p) - d(a, n) + alpha), reduced, with its counts (Eq. 3).
+    """L_m = sum of max(0, d(a, p) - d(a, n) + alpha) over triplets, reduced; and counts (Eq. 3).
 
     Args:
         embeddings: (B, d) features with gradient; the paper's d(., .) is their Euclidean distance,

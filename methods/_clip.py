@@ -44,7 +44,7 @@ class ClipConfig(Config):
 
 
 class ClipMethod(Method):
-    """A dual encoder with CheXzero's loss and scores; subclasses change what is added to the loss."""
+    """A dual encoder with CheXzero's loss and scores; subclasses add to the loss."""
 
     Config = ClipConfig
     model: ClipTowers
@@ -152,6 +152,8 @@ class Tokens:
 class ClipTowers(nn.Module):
     """An open_clip model that takes grey uint8 images and unpadded tokens."""
 
+    clip: Any
+
     def __init__(self, tower: str, vocabulary_size: int) -> None:
         super().__init__()
         make_torchvision_importable()
@@ -204,7 +206,7 @@ def _tiny(vocabulary_size: int) -> nn.Module:
     import open_clip
     import timm
 
-    clip = open_clip.model.CLIP(
+    clip: Any = open_clip.model.CLIP(
         embed_dim=128,
         # open_clip cannot be asked for one input channel, narrower stages or no layers: what it
         # builds as small as it can is replaced below.
@@ -221,7 +223,8 @@ def _tiny(vocabulary_size: int) -> nn.Module:
     # A mean over tokens has no layers behind it to scale them up.
     nn.init.normal_(clip.token_embedding.weight, std=0.3)
     nn.init.normal_(clip.positional_embedding, std=0.15)
-    clip.visual = timm.create_model(
+    visual: Any = timm.create_model(
         "resnet10t", in_chans=1, num_classes=128, channels=(16, 32, 64, 128), stem_width=8
-    ).to(memory_format=torch.channels_last)
+    )
+    clip.visual = visual.to(memory_format=torch.channels_last)
     return clip

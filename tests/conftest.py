@@ -72,6 +72,6 @@ class CsvFolder:
         return f"csv:{self.root}"
 
 
-@pytest.fixture()
+@pytest.fixture
 def csv_folder(tmp_path: Path) -> CsvFolder:
     return CsvFolder(tmp_path / "scans")

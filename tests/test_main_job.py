@@ -26,7 +26,11 @@ SHORT = ["--data", DATA, "--folds", "2", "--runs", "2", "--set", "epochs=2"]
 
 def bench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "bench", *words], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "bench", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -194,7 +198,7 @@ def test_a_loss_that_is_not_finite_fails_its_trial_and_no_other(tmp_path: Path) 
         "        bad = self.seen == 2 and int(batch.rows.sum()) % 2 == 0\n"
         "        return loss * float('nan') if bad else loss\n"
     )
-    done = run(tmp_path, "--runs", "4", method="./sometimes.py")
+    done = run(tmp_path, "--runs", "4", "--set", "batch_size=16", method="./sometimes.py")
     records = [
         read_record(p.parent) for p in tmp_path.glob("results/*/trials/sometimes-*/*/record.json")
     ]
@@ -203,7 +207,7 @@ def test_a_loss_that_is_not_finite_fails_its_trial_and_no_other(tmp_path: Path) 
     assert 0 < len(failed) < 8
     assert done.returncode == 1
     assert all("in epoch 0 at step 1" in record["error"] for record in failed)
-    assert "failed: sometimes-epochs=2" in done.stderr
+    assert "failed: sometimes-batch_size=16,epochs=2" in done.stderr
     assert "failed" in bench("status", cwd=tmp_path).stdout
     assert "only" in bench("table", cwd=tmp_path).stdout
 
@@ -245,7 +249,5 @@ def test_a_record_says_what_a_reader_needs(whole: Path) -> None:
         defined = entry["n_pos"] > 0 and entry["n_neg"] > 0
         assert (entry["auroc"] is not None) == defined
     assert record["diagnostics"]["texts_truncated"] >= 0
-    scores = np.load(
-        whole / "results" / STUDY / "trials/cxrcml-epochs=2/run-00_fold-0/scores.npz"
-    )
+    scores = np.load(whole / "results" / STUDY / "trials/cxrcml-epochs=2/run-00_fold-0/scores.npz")
     assert scores["pair"].dtype == np.float32

@@ -145,9 +145,7 @@ def load_dataset(spec: str, size: int = 112, *, skip_unreadable: bool = False) -
     return prepare_dataset(spec, size, skip_unreadable=skip_unreadable)[1]
 
 
-def prepare_dataset(
-    spec: str, size: int, *, skip_unreadable: bool = False
-) -> tuple[Path, Dataset]:
+def prepare_dataset(spec: str, size: int, *, skip_unreadable: bool = False) -> tuple[Path, Dataset]:
     """As `load_dataset`, with the folder of the store, for other processes to open."""
     from importlib import import_module
 

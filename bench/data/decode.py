@@ -40,7 +40,7 @@ def read_square(path: Path, size: int) -> tuple[np.ndarray, tuple[int, int, int,
 
 
 def _to_grey(image):  # type: ignore[no-untyped-def]  # Pillow's own types are lazy imports here
-    """Mode L; 16-bit and float images are scaled by their own range rather than clipped to white."""
+    """Mode L; 16-bit and float images are scaled by their own range, not clipped to white."""
     from PIL import Image
 
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):

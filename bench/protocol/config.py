@@ -100,7 +100,8 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The configuration that `as_dict` wrote."""
-        return cls(**{key: math.inf if v == "inf" else v for key, v in values.items()})
+        plain: dict[str, Any] = {k: math.inf if v == "inf" else v for k, v in values.items()}
+        return cls(**plain)
 
 
 def _read(key: str, text: str, kind: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,8 +40,8 @@ def check_method(reference: str) -> list[Finding]:
     images = torch.from_numpy(dataset.pixels[:16]).unsqueeze(1)
     findings: list[Finding] = []
 
-    def expect(what: str, holds: Callable[[], bool], mend: str) -> None:
-        findings.append(Finding(what, bool(holds()), mend))
+    def expect(what: str, holds: bool, mend: str) -> None:
+        findings.append(Finding(what, holds, mend))
 
     with torch.no_grad():
         for policy in POLICIES:
@@ -50,33 +49,31 @@ def check_method(reference: str) -> list[Finding]:
             scores = method.score(images, prompts)
             expect(
                 f"score() under '{policy}' is (images, classes) and finite",
-                lambda s=scores: tuple(s.shape) == (16, 3) and bool(s.isfinite().all()),
+                tuple(scores.shape) == (16, 3) and bool(scores.isfinite().all()),
                 "Return one finite number an image and class, higher = more likely present.",
             )
             halves = torch.cat([method.score(part, prompts) for part in images.split(5)])
             expect(
                 f"scores under '{policy}' do not depend on the batch",
-                lambda a=scores, b=halves: torch.allclose(a, b, atol=1e-4),
+                torch.allclose(scores, halves, atol=1e-4),
                 "Put the model in eval mode layers that batch statistics do not touch; score each "
                 "image for itself.",
             )
             turned = prompts_for(policy, CLASSES[::-1])
             expect(
                 f"columns under '{policy}' follow the order of the prompts",
-                lambda a=scores, p=turned: torch.allclose(
-                    a, method.score(images, p).flip(1), atol=1e-4
-                ),
+                torch.allclose(scores, method.score(images, turned).flip(1), atol=1e-4),
                 "Build the columns from prompts.classes, not from a fixed list.",
             )
     expect(
         "the planted signal is found and points the right way (AUC above .7)",
-        lambda: _mean_auc(method, dataset) > 0.7,
+        _mean_auc(method, dataset) > 0.7,
         "A lower score for images with the class means a turned sign or swapped prompts; a value "
         "near .5 means that nothing is learnt in 30 epochs: look at the loss and the lr.",
     )
     expect(
         "training lowers the loss",
-        lambda: first[-1] < first[0],
+        first[-1] < first[0],
         "The loss must fall on a signal this plain; check that it has a gradient.",
     )
     state = torch.random.get_rng_state()
@@ -86,12 +83,12 @@ def check_method(reference: str) -> list[Finding]:
         same = torch.equal(method.score(images, prompts), again.score(images, prompts))
     expect(
         "training twice from one seed gives the same scores",
-        lambda: same,
+        same,
         "Draw all randomness from torch's generator (seeded by the harness) or from row numbers.",
     )
     expect(
         "no global generator is seeded",
-        lambda: torch.equal(state, torch.random.get_rng_state()),
+        torch.equal(state, torch.random.get_rng_state()),
         "Remove torch.manual_seed and the like; the harness seeds around every call.",
     )
     return findings

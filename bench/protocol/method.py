@@ -55,22 +55,22 @@ class Card:
 class Method(abc.ABC):
     """A way to score images against texts, trained by the common trainer.
 
-    A subclass declares `card` and `Config`, and writes `build`, `loss` and `score`. Randomness comes
-    from the generator that the harness seeds around every call; never seed a global one.
+    A subclass declares `card` and `Config`, and writes `build`, `loss` and `score`. Randomness
+    comes from the generator that the harness seeds around every call; never seed a global one.
     """
 
     card: ClassVar[Card]
     Config: ClassVar[type[Config]] = Config
     version: ClassVar[int] = 1
-    """Raise it when a change of code changes scores; finished trials become stale and are redone."""
+    """Raise it when a change of code changes scores: finished trials become stale, to be redone."""
 
     model: nn.Module
     """What `build` returned; the harness trains its parameters and keeps its state."""
     weights: str = "random"
     """Where the initial weights came from; `build` sets it when it loads any."""
 
-    def __init__(self, config: Config) -> None:
-        self.config: Any = config
+    def __init__(self, config: Any) -> None:
+        self.config = config  # an instance of self.Config
 
     @abc.abstractmethod
     def build(

@@ -46,5 +46,7 @@ negative=('no edema', 'abnormal'))
 
 def prompts_digest(classes: Sequence[str]) -> str:
     """Twelve hex digits that change when any prompt of any policy does."""
-    asked = [[p.positive, p.negative] for p in (prompts_for(policy, classes) for policy in POLICIES)]
+    asked = [
+        [p.positive, p.negative] for p in (prompts_for(policy, classes) for policy in POLICIES)
+    ]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]

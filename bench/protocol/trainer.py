@@ -81,6 +81,11 @@ def train(
             outcome.steps += 1
             total, batches = total + value, batches + 1
         validation = _validation_loss(method, valid_part, config.batch_size, seed)
+        if validation is not None and not math.isfinite(validation):
+            raise TrialError(
+                f"The validation loss is {validation} after epoch {epoch}, step {outcome.steps}. "
+                "A smaller lr usually mends it (--set lr=...)."
+            )
         schedule.after_epoch(validation)
         entry = {"epoch": epoch, "lr": rate, "loss": total / batches, "validation": validation}
         outcome.history.append(entry)
@@ -128,9 +133,7 @@ class _Schedule:
 
 
 @torch.no_grad()
-def _validation_loss(
-    method: Method, part: Split, size: int, seed: tuple[int, ...]
-) -> float | None:
+def _validation_loss(method: Method, part: Split, size: int, seed: tuple[int, ...]) -> float | None:
     """Mean loss over the validation part in one fixed order; None when it has under two images."""
     if len(part) < 2:
         return None

@@ -47,7 +47,7 @@ class RowResults:
         return np.array([name in names for name in self.classes])
 
     def by_run(self, group: str) -> tuple[np.ndarray, int, int]:
-        """Group AUC of each run, how many classes were defined in every run, and how many there are.
+        """Group AUC of each run, how many classes are defined in every run, and how many there are.
 
         Of a class the mean over the folds where it is defined, then the mean over the classes that
         are defined in every run, so that runs average over the same classes.
@@ -63,9 +63,7 @@ class RowResults:
         return _nanmean(self.auc[:, :, self.members(group)], axis=2)
 
 
-def load_results(
-    results: Path, study: str, policy: str, min_patients: int = 1
-) -> list[RowResults]:
+def load_results(results: Path, study: str, policy: str, min_patients: int = 1) -> list[RowResults]:
     """The rows of a study from its records, in the order of their names.
 
     Args:

@@ -18,7 +18,9 @@ def status_lines(results: Path) -> Iterator[str]:
         yield f"No study in {results}. Run: bench run --method cxrcml --folds 5"
     for study in names:
         yield f"{study}"
-        for row in sorted(path for path in trials_folder(results, study).iterdir() if path.is_dir()):
+        for row in sorted(
+            path for path in trials_folder(results, study).iterdir() if path.is_dir()
+        ):
             counts: Counter[str] = Counter()
             seconds = 0.0
             failures = []

@@ -268,4 +268,3 @@ def _holder(path: Path) -> str:
         return f"process {who['process']} on {who['host']} since {who['since']}"
     except (OSError, ValueError, KeyError):
         return "which has not said who it is yet"
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import time
 import traceback
@@ -57,10 +58,12 @@ def perform(spec: TrialSpec, dataset: Dataset, device: str, results: Path) -> Ou
     try:
         with _seeded(spec.trial_seed, device):
             told, scores = _run(spec, dataset, torch.device(device), log, clock)
+        _assert_plain(told)
         record |= {"status": "done", **told}
-    except (BenchError, ArithmeticError, RuntimeError, TypeError, ValueError) as failure:
+    except Exception as failure:  # an adapter is anybody's code and may raise anything
         if isinstance(failure, BenchError) and not isinstance(failure, TrialError | MethodError):
             raise
+        scores = None
         error = f"{type(failure).__name__}: {failure}"
         record |= {"error": error, "traceback": traceback.format_exc()}
     seconds = time.perf_counter() - started
@@ -169,6 +172,16 @@ def _run(
     return told, arrays
 
 
+def _assert_plain(told: dict[str, Any]) -> None:
+    """A record is JSON without NaN: what a method says of itself must be plain, finite values."""
+    try:
+        json.dumps(told, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise MethodError(
+            f"The record of the trial is not plain and finite ({error}); look at diagnostics()."
+        ) from error
+
+
 def _assert_patients_apart(patients: np.ndarray, parts: tuple[np.ndarray, ...]) -> None:
     """Checked on every split, whatever made it: a patient in two parts would be a leak."""
     seen: set[str] = set()
@@ -188,7 +201,7 @@ def _score(method: Method, part: Split) -> dict[str, np.ndarray]:
     """
     method.model.eval()
     classes = part.dataset.classes
-    scores = {}
+    scores: dict[str, np.ndarray] = {}
     for policy in POLICIES:
         prompts = prompts_for(policy, classes)
         parts = [method.score(images, prompts).float().cpu().numpy() for images in part.images()]

@@ -36,7 +36,9 @@ def _state(spec: TrialSpec, results: Path, fresh: bool) -> Planned:
     record = read_record(folder)
     if record is None:
         damaged = (folder / "record.json").exists()
-        return Planned(spec, "stale", "its record is damaged") if damaged else Planned(spec, "missing")
+        return (
+            Planned(spec, "stale", "its record is damaged") if damaged else Planned(spec, "missing")
+        )
     if record["status"] != "done":
         return Planned(spec, "failed", str(record.get("error", "")))
     if record["id"] != spec.id:

@@ -99,7 +99,7 @@ def digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-class _replacing:  # noqa: N801  # reads as a verb at its call sites
+class _replacing:  # reads as a verb at its call sites
     """A temporary path in the target's folder that takes the target's name when the block ends."""
 
     def __init__(self, target: Path) -> None:

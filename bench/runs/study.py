@@ -28,7 +28,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The row's part of its folder name; settings are written as they differ from the preset."""
+        """The row's part of its folder name: its settings where they differ from the preset."""
         pairs = sorted(self.settings.items())
         return ",".join(f"{key}={value}" for key, value in pairs) or "default"
 

@@ -19,15 +19,16 @@ import time
 import warnings
 from collections.abc import Callable
 
+# Read once, when the libraries below are loaded.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
-import numpy as np
-import torch
-from sklearn.cluster import KMeans
-from sklearn.mixture import GaussianMixture
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from sklearn.cluster import KMeans  # noqa: E402
+from sklearn.mixture import GaussianMixture  # noqa: E402
 
-from cxrcml import StudentTMixture
+from cxrcml import StudentTMixture  # noqa: E402
 
 K = 40
 ROUNDS = 3
@@ -55,13 +56,17 @@ def start_of(x: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     return labels, (ours.weights_, ours.means_, ours.covariances_)
 
 
-def mixture(init: object, max_iter: int, *, nu: float = np.inf, tol: float = 0.0) -> StudentTMixture:
+def mixture(
+    init: object, max_iter: int, *, nu: float = np.inf, tol: float = 0.0
+) -> StudentTMixture:
     return StudentTMixture(
         K, nu=nu, init=init, tol=tol, max_iter=max_iter, shrinkage=0.0, ridge=RIDGE
     )
 
 
-def sklearn_mixture(x: np.ndarray, start: tuple, max_iter: int, tol: float = 0.0) -> GaussianMixture:
+def sklearn_mixture(
+    x: np.ndarray, start: tuple, max_iter: int, tol: float = 0.0
+) -> GaussianMixture:
     weights, means, covariances = (part.astype(x.dtype) for part in start)
     return GaussianMixture(
         K,
@@ -187,7 +192,9 @@ def linear() -> None:
         x = long_tailed(n, 64)
         labels = KMeans(K, n_init=1, max_iter=3, random_state=0).fit(x[:25_000]).predict(x)
         took = step_time(lambda m, x=x, labels=labels: mixture(labels, m, nu=4.0).fit(x), 1, 6)
-        print(f"step, full t, d=64: n={n:>7,} {took:.3f} s, {took / n * 1e6:.2f} us a row", flush=True)
+        print(
+            f"step, full t, d=64: n={n:>7,} {took:.3f} s, {took / n * 1e6:.2f} us a row", flush=True
+        )
 
 
 def memory() -> None:

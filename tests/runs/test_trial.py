@@ -73,7 +73,7 @@ def test_a_row_is_named_by_what_differs_from_its_preset() -> None:
 
 def test_a_long_row_name_stays_a_file_name_and_unique() -> None:
     preset = {f"key{i}": 0 for i in range(40)}
-    first = row_label({key: 1 for key in preset}, preset)
-    second = row_label({key: 2 for key in preset}, preset)
+    first = row_label(dict.fromkeys(preset, 1), preset)
+    second = row_label(dict.fromkeys(preset, 2), preset)
     assert len(first) <= 80
     assert first != second
