@@ -26,6 +26,7 @@ from methods._torchvision import make_torchvision_importable
 # CheXzero's constants on 0..255 (rajpurkarlab/CheXzero@5c341db); one grey channel.
 PIXEL_MEAN, PIXEL_STD = 101.48761, 83.43944
 CONTEXT = 77
+TINY_WIDTH = 128
 MAX_LOGIT_SCALE = math.log(100)
 
 
@@ -204,10 +205,9 @@ def _tiny(vocabulary_size: int) -> nn.Module:
     transformer that starts from nothing overfits a few thousand captions.
     """
     import open_clip
-    import timm
 
     clip: Any = open_clip.model.CLIP(
-        embed_dim=128,
+        embed_dim=TINY_WIDTH,
         # open_clip cannot be asked for one input channel, narrower stages or no layers: what it
         # builds as small as it can is replaced below.
         vision_cfg={"layers": 1, "width": 64, "patch_size": 32, "image_size": 32},
@@ -223,8 +223,18 @@ def _tiny(vocabulary_size: int) -> nn.Module:
     # A mean over tokens has no layers behind it to scale them up.
     nn.init.normal_(clip.token_embedding.weight, std=0.3)
     nn.init.normal_(clip.positional_embedding, std=0.15)
-    visual: Any = timm.create_model(
-        "resnet10t", in_chans=1, num_classes=128, channels=(16, 32, 64, 128), stem_width=8
-    )
-    clip.visual = visual.to(memory_format=torch.channels_last)
+    clip.visual = tiny_image_tower().to(memory_format=torch.channels_last)
     return clip
+
+
+def tiny_image_tower() -> nn.Module:
+    """(N, 1, S, S) float pixels to (N, 128), for any S: a narrow ResNet of timm's."""
+    import timm
+
+    return timm.create_model(
+        "resnet10t",
+        in_chans=1,
+        num_classes=TINY_WIDTH,
+        channels=(16, 32, 64, 128),
+        stem_width=8,
+    )

@@ -35,7 +35,7 @@ def show(
     path = out or Path(
         re.sub(r"[^A-Za-z0-9]+", "-", f"{dataset.name}-{class_name or 'all'}").strip("-") + ".png"
     )
-    captions = [_caption(dataset, row) for row in chosen]
+    captions = [_caption(dataset, row, class_name) for row in chosen]
     contact_sheet(np.asarray(dataset.pixels[np.sort(chosen)])[_rank(chosen)], captions, path)
     return path, len(chosen)
 
@@ -61,6 +61,10 @@ def _rank(rows: np.ndarray) -> np.ndarray:
     return rank
 
 
-def _caption(dataset: Dataset, row: int) -> str:
+def _caption(dataset: Dataset, row: int, first: str | None) -> str:
+    """The classes of an image, the one that was asked for before the others."""
     present = (dataset.labels[row] == 1) & dataset.mask[row]
-    return ", ".join(dataset.classes[index] for index in np.flatnonzero(present)) or "no label"
+    names = [dataset.classes[index] for index in np.flatnonzero(present)]
+    if first is not None:
+        names.sort(key=lambda name: name.casefold() != first.casefold())
+    return ", ".join(names) or "no label"

@@ -26,7 +26,7 @@ class Config:
     image_size: int = 112
     """Longest side in pixels; smaller stored images are used as they are."""
     batch_size: int = 32
-    epochs: int = 12
+    epochs: int = 9
     lr: float = 4e-3
     weight_decay: float = 0.1
     shift: float = 0.06

@@ -73,7 +73,7 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
         raise UsageError(f"--folds {request.folds}: cross-validation needs at least 2 folds.")
     if request.runs < 1 or request.jobs < 1:
         raise UsageError("--runs and --jobs are at least 1.")
-    rows = _rows(request)
+    rows = _rows(request, say)
     data = request.data or ("phantom" if request.preset == "tiny" else "phantom:size=224")
     say(f"Opening {data} ...")
     size = max(row.config.image_size for row in rows)
@@ -132,13 +132,18 @@ class _Resolved:
     config: Config
 
 
-def _rows(request: Request) -> list[_Resolved]:
+def _rows(request: Request, say: Callable[[str], None]) -> list[_Resolved]:
     """The rows of a request: named methods with the settings, or the rows of a table."""
     study = load_study()
     if request.table is not None:
+        if request.methods:
+            raise UsageError("Give --table or --method, not both.")
         wanted = rows_of_table(request.table, study)
         known = method_names()
         rows = [row for row in wanted if row.method in known]
+        absent = [row.title for row in wanted if row.method not in known]
+        if absent:
+            say(f"Left out, for want of a method of that name: {', '.join(absent)}.")
     else:
         rows = [Row(method, "", dict(request.settings)) for method in request.methods]
     if not rows:

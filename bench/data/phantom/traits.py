@@ -29,8 +29,8 @@ def sign_rng(seed: int, patient: int, visit: int, index: int) -> np.random.Gener
 
 
 def trait(rng: np.random.Generator) -> Trait:
-    """The first two draws of a sign's stream."""
-    return Trait(-1 if rng.random() < 0.5 else 1, float(rng.random()))
+    """The first two draws of a sign's stream; gross findings are commoner than subtle ones."""
+    return Trait(-1 if rng.random() < 0.5 else 1, float(np.sqrt(rng.random())))
 
 
 def traits_of(seed: int, patient: int, visit: int, labels: np.ndarray) -> dict[str, Trait]:

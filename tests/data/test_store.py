@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.data import load_dataset
+from bench.data.dataset import cache_folder
+from bench.data.store import UNLABELLED, Rows, finish_store, is_finished, new_store, open_store
+from bench.errors import DataError
+
+CLASSES = ("Edema", "Hernia")
+
+
+def _rows(count: int, **changes: object) -> Rows:
+    names = [f"i{row}" for row in range(count)]
+    values: dict[str, object] = {
+        "classes": CLASSES,
+        "labels": np.array([[1, 0], [UNLABELLED, 1], [0, UNLABELLED]], np.uint8)[:count],
+        "images": names,
+        "patients": ["p0", "p0", "p1"][:count],
+        "studies": names,
+        "sources": ["a"] * count,
+        "findings": ["", "Lungs, clear.\nNo edema.", '"quoted"'][:count],
+        "impressions": ["Edema.", "", ""][:count],
+        "boxes": np.tile(np.array([0, 0, 8, 8], np.int16), (count, 1)),
+        "left_out": {"i9": "lateral view"},
+    }
+    return Rows(**(values | changes))  # type: ignore[arg-type]
+
+
+def _store(target: Path, count: int = 3, **changes: object) -> Path:
+    with new_store(target) as folder:
+        np.save(folder / "pixels.npy", np.arange(64 * count, dtype=np.uint8).reshape(count, 8, 8))
+        finish_store(folder, "made", _rows(count, **changes), made_from={"reader": "test"})
+    return target
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    dataset = open_store(_store(tmp_path / "s"))
+    assert dataset.labels.tolist() == [[1, 0], [0, 1], [0, 0]]
+    assert dataset.mask.tolist() == [[True, True], [False, True], [True, False]]
+    assert dataset.findings == ("", "Lungs, clear.\nNo edema.", '"quoted"')
+    assert dataset.reports == ("Edema.", "Lungs, clear.\nNo edema.", '"quoted"')
+    assert dataset.left_out == {"i9": "lateral view"}
+    assert dataset.size == 8
+    assert not dataset.synthetic
+    assert dataset.pixels[2, 7, 7] == 191
+
+
+def test_pixels_stay_on_disk_until_they_are_asked_for(tmp_path: Path) -> None:
+    assert isinstance(open_store(_store(tmp_path / "s")).pixels, np.memmap)
+
+
+def test_the_fingerprint_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> None:
+    first, moved = open_store(_store(tmp_path / "a")), open_store(_store(tmp_path / "b"))
+    assert first.fingerprint == moved.fingerprint
+    other = _store(tmp_path / "c", patients=["p0", "p1", "p1"])
+    assert open_store(other).fingerprint != first.fingerprint
+
+
+def test_a_preparation_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with new_store(tmp_path / "s") as folder:
+            (folder / "pixels.npy").write_bytes(b"half")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_without_its_manifest_is_not_finished(tmp_path: Path) -> None:
+    store = _store(tmp_path / "s")
+    assert is_finished(store)
+    (store / "manifest.json").unlink()
+    assert not is_finished(store)
+    with pytest.raises(DataError, match="No prepared data set"):
+        open_store(store)
+
+
+def test_a_store_of_another_schema_is_not_finished(tmp_path: Path) -> None:
+    store = _store(tmp_path / "s")
+    manifest = json.loads((store / "manifest.json").read_text())
+    (store / "manifest.json").write_text(json.dumps(manifest | {"schema": 99}))
+    assert not is_finished(store)
+
+
+def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    store = _store(tmp_path / "s")
+    np.save(store / "labels.npy", np.zeros((2, 2), np.uint8))
+    with pytest.raises(DataError, match="Delete the folder"):
+        open_store(store)
+    (store / "labels.npy").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="Delete the folder"):
+        open_store(store)
+
+
+def test_the_store_that_was_finished_first_stays(tmp_path: Path) -> None:
+    with new_store(tmp_path / "s") as folder:
+        _store(tmp_path / "s")  # another process, faster
+        np.save(folder / "pixels.npy", np.zeros((3, 8, 8), np.uint8))
+        finish_store(folder, "late", _rows(3), made_from={"reader": "test"})
+    assert open_store(tmp_path / "s").name == "made"
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_phantom_is_drawn_once_and_opened_afterwards() -> None:
+    first = load_dataset("phantom:n=60,size=32")
+    (store,) = cache_folder().glob("phantom-n60-size32-seed0-*")
+    before = (store / "pixels.npy").stat().st_mtime_ns
+    assert load_dataset("phantom:n=60,size=32").fingerprint == first.fingerprint
+    assert (store / "pixels.npy").stat().st_mtime_ns == before
+    assert first.synthetic
+    assert load_dataset("phantom:n=60,size=32,seed=1").fingerprint != first.fingerprint
+
+
+def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(DataError, match="CXR_BENCH_CACHE"), new_store(tmp_path / "taken" / "s"):
+        pass

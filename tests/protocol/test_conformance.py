@@ -1,0 +1,62 @@
+"""`bench check` finds what is wrong with an adapter, and nothing in one that is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import MethodError, UsageError
+from bench.protocol.conformance import check_method, planted_dataset
+from tests.test_readme import adapter
+
+
+def _failures(path: Path, code: str) -> list[str]:
+    path.write_text(code)
+    return [finding.what for finding in check_method(str(path)) if not finding.passed]
+
+
+@pytest.mark.parametrize("method", ["chexzero", "cxrcml"])
+def test_our_methods_keep_the_contract(method: str) -> None:
+    assert [finding.what for finding in check_method(method) if not finding.passed] == []
+
+
+def test_a_turned_sign_is_found(tmp_path: Path) -> None:
+    turned = adapter().replace(
+        "return self.head(self.embed(images))[", "return -self.head(self.embed(images))["
+    )
+    (failure,) = _failures(tmp_path / "turned.py", turned)
+    assert "points the right way" in failure
+
+
+def test_a_fixed_order_of_classes_is_found(tmp_path: Path) -> None:
+    fixed = adapter().replace("[:, columns]", "")
+    assert any("order of the prompts" in f for f in _failures(tmp_path / "fixed.py", fixed))
+
+
+def test_scores_that_depend_on_the_batch_are_found(tmp_path: Path) -> None:
+    mixed = adapter().replace("[:, columns]", "[:, columns].softmax(0)")
+    assert any("depend on the batch" in f for f in _failures(tmp_path / "mixed.py", mixed))
+
+
+@pytest.mark.parametrize("seeding", ["torch.manual_seed(0)", "__import__('numpy').random.seed(0)"])
+def test_a_global_seed_is_found(tmp_path: Path, seeding: str) -> None:
+    code = adapter().replace("        wrong = F.", f"        {seeding}\n        wrong = F.")
+    assert any("global generator" in f for f in _failures(tmp_path / "seeding.py", code))
+
+
+def test_a_file_without_a_method_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "none.py").write_text("x = 1\n")
+    with pytest.raises(MethodError, match="holds 0 subclasses"):
+        check_method(str(tmp_path / "none.py"))
+    (tmp_path / "broken.py").write_text("import nothing_like_this\n")
+    with pytest.raises(MethodError, match="fails on import: ModuleNotFoundError"):
+        check_method(str(tmp_path / "broken.py"))
+    with pytest.raises(UsageError, match="No method file"):
+        check_method(str(tmp_path / "absent.py"))
+
+
+def test_the_planted_signal_is_where_the_label_says() -> None:
+    data = planted_dataset()
+    corner = data.pixels[:, 4:20, 4:20].mean(axis=(1, 2))
+    assert corner[data.labels[:, 0] == 1].min() > corner[data.labels[:, 0] == 0].max()
