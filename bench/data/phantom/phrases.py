@@ -48,7 +48,7 @@ WORDING: dict[str, Wording] = {
          "{grade} cardiomegaly is present.",
          "The cardiac silhouette is {degree} enlarged.",
          "Heart size is increased."),
-        ("{grade} cardiomegaly", "cardiomegaly", "an enlarged heart"),
+        ("{grade} cardiomegaly", "cardiomegaly", "enlarged heart"),
     ),
     "Clavicle Fracture": Wording(
         ("There is a displaced fracture of the {side} clavicle.",
@@ -78,7 +78,7 @@ WORDING: dict[str, Wording] = {
         ("The cardiomediastinal silhouette is widened.",
          "There is {grade} widening of the mediastinum.",
          "The mediastinal contour is prominent."),
-        ("widened mediastinum", "an enlarged cardiomediastinal silhouette"),
+        ("widened mediastinum", "enlarged cardiomediastinal silhouette"),
     ),
     "Fibrosis": Wording(
         ("Coarse reticular opacities at the bases are in keeping with fibrosis.",
@@ -96,7 +96,7 @@ WORDING: dict[str, Wording] = {
         ("A fracture of the {side} shoulder girdle is seen.",
          "There is a fracture of indeterminate age on the {side}.",
          "An old healed fracture is noted on the {side}."),
-        ("fracture", "a fracture of indeterminate age"),
+        ("fracture", "fracture of indeterminate age"),
     ),
     "Granuloma": Wording(
         ("A calcified granuloma is seen in the {side} lung.",
@@ -157,7 +157,7 @@ WORDING: dict[str, Wording] = {
         ("There is a {size} mass in the {side} lung.",
          "A rounded {side} pulmonary mass is seen.",
          "{side} lung mass with lobulated margins."),
-        ("{side} lung mass", "a pulmonary mass"),
+        ("{side} lung mass", "pulmonary mass"),
     ),
     "Nodule": Wording(
         ("A pulmonary nodule projects over the {side} lung.",

@@ -92,14 +92,14 @@ def _impression(
             text = _fill(_pick(WORDING[name].nouns, rng) + ".", traits[name], rng)
             repeated.append(Sentence(text, affirms=(name,)))
         else:
-            trait = traits.get(name, Trait(-1 if rng.random() < 0.5 else 1, 0.2))
-            repeated.append(_hedge(name, trait, rng))
+            repeated.append(_hedge(name, traits[name], rng))
     return repeated
 
 
 def write_report(traits: dict[str, Trait], portable: bool, rng: np.random.Generator) -> Report:
     """The report of a study whose positive classes are the keys of `traits`."""
     absent = set(WORDING).difference(traits)
+    mentioned = dict(traits)
     said: list[Sentence] = []
     for name, trait in traits.items():
         draw = rng.random()
@@ -114,10 +114,11 @@ def write_report(traits: dict[str, Trait], portable: bool, rng: np.random.Genera
         raised = [name for name in OFTEN_HEDGED if name in absent]
         if raised:
             name = _pick(tuple(raised), rng)
-            said.append(_hedge(name, Trait(-1 if rng.random() < 0.5 else 1, 0.2), rng))
+            mentioned[name] = Trait(-1 if rng.random() < 0.5 else 1, 0.2)
+            said.append(_hedge(name, mentioned[name], rng))
     order = rng.permutation(len(said))
     said = [said[int(i)] for i in order]
-    impression = _impression(said, traits, rng)
+    impression = _impression(said, mentioned, rng)
 
     hedged = {name for sentence in said for name in sentence.hedges}
     denials = _denials(absent - hedged, int(rng.integers(1, 5)), rng)

@@ -134,3 +134,24 @@ def test_words_vary_between_studies():
     cohort = make_cohort(400, seed=2)
     texts = dict(zip(cohort.studies, cohort.findings, strict=True))
     assert len(set(texts.values())) > 0.8 * len(texts)
+
+
+def test_both_sections_put_a_finding_on_the_same_side():
+    sides = {"left", "right"}
+    pairs = 0
+    for seed in range(2000):
+        report = write_report({}, False, np.random.default_rng(seed))
+        by_section = [
+            {
+                (s.hedges, word)
+                for s in said
+                if s.hedges
+                for word in s.text.lower().split()
+                if word in sides
+            }
+            for said in (report.findings_said, report.impression_said)
+        ]
+        if all(by_section):
+            pairs += 1
+            assert by_section[0] == by_section[1]
+    assert pairs > 5
