@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,12 @@ def test_a_killed_run_continues_to_the_same_records(
     expected = {k: v for k, v in comparable(whole).items() if k.startswith("cxrcml")}
     assert comparable(tmp_path) == expected
     assert not list(trials.rglob(".partial-*"))
+    uninterrupted = tmp_path / "uninterrupted"
+    row = Path("results") / STUDY / "trials" / "cxrcml-epochs=2"
+    shutil.copytree(whole / row, uninterrupted / row)
+    table = bench("table", cwd=tmp_path)
+    assert table.returncode == 0, table.stderr
+    assert table.stdout == bench("table", cwd=uninterrupted).stdout
 
 
 def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
