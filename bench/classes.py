@@ -60,6 +60,13 @@ RARE: tuple[str, ...] = tuple(name for name, _, group in _TABLE if group == "rar
 BASE: tuple[str, ...] = tuple(name for name, _, group in _TABLE if group != "rare")
 NORMAL = "Normal"
 
+# The other rule in use (CXR-LT 2024 overview), by share of the training images: head is above
+# 10 %, tail below 1 %.
+TRAIN_IMAGES = 258_871
+HEAD: tuple[str, ...] = tuple(n for n, count, _ in _TABLE if count > TRAIN_IMAGES / 10)
+TAIL: tuple[str, ...] = tuple(n for n, count, _ in _TABLE if count < TRAIN_IMAGES / 100)
+BETWEEN: tuple[str, ...] = tuple(n for n in CLASSES if n not in HEAD + TAIL)
+
 # How a class is written in prompts and captions where lower-casing its name is not enough:
 # the literal parentheses would become tokens of their own.
 _SPELLING: dict[str, str] = {"Round(ed) Atelectasis": "rounded atelectasis"}

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, UsageError, unknown
+from bench.report.options import GROUPINGS, METRICS, TABLES, Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,6 +21,12 @@ RESULTS = click.option(
     default=Path("results"),
     show_default=True,
     help="Folder of studies and their trials.",
+)
+
+BASELINE = click.option(
+    "--baseline",
+    metavar="METHOD[:ROW]",
+    help="Row that the others are tested against.  [default: the study's]",
 )
 
 
@@ -46,8 +53,6 @@ class _Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from bench.errors import unknown
-
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             raise click.UsageError(unknown("command", args[0], self.list_commands(ctx)), ctx)
         return super().resolve_command(ctx, args)
@@ -103,10 +108,26 @@ def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
 
 @main.command()
 @click.argument("study", required=False)
-@click.option("--table", type=int, default=2, show_default=True, help="2, or 3 for the ablation.")
-@click.option("--paper", is_flag=True, help="Print the paper's numbers beside ours.")
+@click.option(
+    "--table",
+    "which",
+    type=click.Choice(TABLES),
+    default="2",
+    show_default=True,
+    help="2; 3 is the ablation; classes, pairs of rows, runs by folds.",
+)
+@click.option("--paper", is_flag=True, help="The paper's numbers beside ours, with a verdict.")
+@BASELINE
 @click.option("--alpha", type=float, default=1e-5, show_default=True, help="Level of the mark *.")
-@click.option("--prompts", default="pair", show_default=True, help="pair or positive.")
+@click.option(
+    "--group-by",
+    "grouping",
+    type=click.Choice([*GROUPINGS]),
+    default="base-rare",
+    show_default=True,
+)
+@click.option("--metric", type=click.Choice([*METRICS]), default="auroc", show_default=True)
+@click.option("--prompts", "policy", default="pair", show_default=True, help="pair or positive.")
 @click.option(
     "--min-patients",
     type=int,
@@ -114,48 +135,85 @@ def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
     show_default=True,
     help="Classes with fewer positive patients are undefined.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "csv", "tex", "json"]),
+    default="md",
+    show_default=True,
+    help="What is printed; all four are written.",
+)
+@click.option("--check", is_flag=True, help="Compare the written files; fail if they differ.")
+@click.option("--audit", is_flag=True, help="Recompute what the paper's own numbers allow.")
 @RESULTS
 @_told_plainly
 def table(
     study: str | None,
-    table: int,
-    paper: bool,
-    alpha: float,
-    prompts: str,
-    min_patients: int,
+    which: str,
+    form: str,
+    check: bool,
+    audit: bool,
     results: Path,
+    **chosen: Any,
 ) -> None:
-    """Show the table of a study and write it as markdown and CSV beside its trials."""
-    from bench.report.results import studies
-    from bench.report.tables import make_table, write_table
+    """Show a table of a study and write it beside its trials (markdown, CSV, LaTeX, JSON)."""
+    if audit:
+        from bench.report.audit import audit_lines
 
-    if not 0 < alpha < 1:
-        raise UsageError(f"--alpha {alpha} is not between 0 and 1.")
-    known = studies(results)
-    if study is not None and study not in known:
-        from bench.errors import unknown
+        for line in audit_lines():
+            click.echo(line)
+        return
+    options = Options(**chosen)
+    names = _studies(study, results)
 
-        raise UsageError(unknown("study", study, known) if known else _nothing(results))
-    chosen = [study] if study is not None else known
-    if not chosen:
-        raise UsageError(_nothing(results))
-    for name in chosen:
-        made = make_table(
-            results,
-            name,
-            table,
-            alpha=alpha,
-            policy=prompts,
-            paper=paper,
-            min_patients=min_patients,
-        )
-        click.echo(made.markdown(), nl=False)
+    from bench.report.render import FORMATS, check_table, write_table
+    from bench.report.tables import make_table
+
+    for name in names:
+        made = make_table(results, name, which, options)
+        if check:
+            for file in check_table(made, results / name):
+                click.echo(f"{file}: as the records give it", err=True)
+            continue
+        click.echo(FORMATS[form](made), nl=False)
         files = write_table(made, results / name)
         click.echo(f"Written: {', '.join(str(file) for file in files)}\n", err=True)
 
 
-def _nothing(results: Path) -> str:
-    return f"No study in {results}. Run: bench run --method cxrcml --folds 5"
+@main.command()
+@click.argument("study", required=False)
+@click.option(
+    "--difference",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.02,
+    show_default=True,
+    help="Difference of AUC that should be seen.",
+)
+@BASELINE
+@RESULTS
+@_told_plainly
+def power(study: str | None, difference: float, baseline: str | None, results: Path) -> None:
+    """Tell from a study's records how many runs and patients it takes to see a difference."""
+    names = _studies(study, results)
+
+    from bench.report.power_table import power_table
+    from bench.report.render import markdown
+
+    for name in names:
+        made = power_table(results, name, difference, Options(baseline=baseline))
+        click.echo(markdown(made), nl=False)
+
+
+def _studies(study: str | None, results: Path) -> list[str]:
+    """The study that was named, or all there are."""
+    from bench.report.results import studies
+
+    known = studies(results)
+    if not known:
+        raise UsageError(f"No study in {results}. Run: bench run --method cxrcml --folds 5")
+    if study is not None and study not in known:
+        raise UsageError(unknown("study", study, known))
+    return known if study is None else [study]
 
 
 @main.command()

@@ -13,7 +13,18 @@ from bench.cli import main
 from tests.conftest import CsvFolder
 
 HEAVY = ("torch", "open_clip", "transformers", "sklearn", "scipy", "pandas", "numba", "numpy")
-COMMANDS = ["", "run", "table", "status", "methods", "check", "data", "data list", "data show"]
+COMMANDS = [
+    "",
+    "run",
+    "table",
+    "power",
+    "status",
+    "methods",
+    "check",
+    "data",
+    "data list",
+    "data show",
+]
 
 
 def bench(*words: str) -> Result:
@@ -55,6 +66,8 @@ def test_python_dash_m_bench_is_the_command() -> None:
         (["run", "--method", "./none.py"], "No method file"),
         (["run", "--table", "9"], "No row belongs to table 9"),
         (["table"], "No study in results"),
+        (["table", "--table", "4"], "'4' is not one of '2', '3', 'classes', 'pairs', 'runs'"),
+        (["power"], "No study in results"),
         (["data", "show", "--class", "Pleural Efusion", "--data", "phantom:n=60"], "Did you mean"),
         (["table", "--alpha", "2"], "not between 0 and 1"),
     ],

@@ -165,6 +165,23 @@ def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
+def test_ctrl_c_stops_plainly_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "run", "--method", "cxrcml", *SHORT, "--jobs", "1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("results/*/trials/*/*/record.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped. Finished trials are kept" in said
+    assert "Traceback" not in said
+    assert "1 done, 3 to run" in run(tmp_path, "--jobs", "1").stderr
+
+
 def _working_in(folder: Path) -> list[int]:
     """Processes whose working folder is `folder`."""
     found = []

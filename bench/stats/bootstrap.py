@@ -7,17 +7,16 @@ compared within a fold only, and patients are drawn within it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeVar
 
 import numpy as np
 
-from bench.errors import DataError, UsageError
-from bench.stats._checks import checked_rows
+from bench.errors import UsageError
+from bench.stats._draws import Plan, Values, class_values, draw_plan
 
-# Columns swept at once: wide enough for the vector unit, small enough for the cache.
-_COLUMNS = 128
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -103,21 +102,57 @@ def paired_cluster_bootstrap(
         UsageError: shapes, groups or level that cannot be meant.
         DataError: labels not 0/1, NaN scores, no rows.
     """
-    plan = _plan(patients, folds, strata, np.shape(labels), n_replicates, level)
-    a, b = (_values(scores, labels, mask, plan, seed) for scores in (scores_a, scores_b))
-    difference = _Values(
-        a.value - b.value, a.replicate - b.replicate, a.without - b.without, a.lost
-    )
-    members = _groups(groups, len(a.value))
-    return PairedBootstrap(
-        groups=_estimates(difference, members, plan, test=True),
-        lost=tuple(a.lost.sum(axis=1).tolist()),
-        patients=len(plan.drawn_in),
+    (result,) = paired_cluster_bootstraps(
+        {"a": scores_a, "b": scores_b},
+        [("a", "b")],
+        labels,
+        patients,
+        folds=folds,
+        strata=strata,
+        mask=mask,
+        groups=groups,
         n_replicates=n_replicates,
+        seed=seed,
         level=level,
-        a=_estimates(a, members, plan, test=False),
-        b=_estimates(b, members, plan, test=False),
-    )
+    ).values()
+    return result
+
+
+def paired_cluster_bootstraps(
+    scores: Mapping[K, np.ndarray],
+    pairs: Sequence[tuple[K, K]],
+    labels: np.ndarray,
+    patients: np.ndarray,
+    *,
+    folds: np.ndarray | None = None,
+    strata: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
+    n_replicates: int = 1000,
+    seed: int | tuple[int, ...],
+    level: float = 0.95,
+) -> dict[tuple[K, K], PairedBootstrap]:
+    """`paired_cluster_bootstrap` of each pair (a, b) of several sets of scores, on the same draws.
+
+    The work is one sweep a set of scores, however many pairs they make.
+    """
+    plan = draw_plan(patients, folds, strata, np.shape(labels), n_replicates, level)
+    members = _groups(groups, np.shape(labels)[1])
+    named = dict.fromkeys(key for pair in pairs for key in pair)
+    values = {key: class_values(scores[key], labels, mask, plan, seed) for key in named}
+    single = {key: _estimates(values[key], members, plan, test=False) for key in named}
+    return {
+        (a, b): PairedBootstrap(
+            groups=_estimates(_difference(values[a], values[b]), members, plan, test=True),
+            lost=tuple(values[a].lost.sum(axis=1).tolist()),
+            patients=len(plan.drawn_in),
+            n_replicates=n_replicates,
+            level=level,
+            a=single[a],
+            b=single[b],
+        )
+        for a, b in pairs
+    }
 
 
 def cluster_bootstrap(
@@ -137,8 +172,8 @@ def cluster_bootstrap(
 
     With the same seed the draws are the same as there.
     """
-    plan = _plan(patients, folds, strata, np.shape(labels), n_replicates, level)
-    values = _values(scores, labels, mask, plan, seed)
+    plan = draw_plan(patients, folds, strata, np.shape(labels), n_replicates, level)
+    values = class_values(scores, labels, mask, plan, seed)
     return Bootstrap(
         groups=_estimates(values, _groups(groups, len(values.value)), plan, test=False),
         lost=tuple(values.lost.sum(axis=1).tolist()),
@@ -148,113 +183,8 @@ def cluster_bootstrap(
     )
 
 
-class _Plan(NamedTuple):
-    """Who is drawn, and where scores are compared."""
-
-    patient: np.ndarray
-    """(N,) number of the patient of each row."""
-    block: np.ndarray
-    """(N,) number of the fold of each row."""
-    stratum: np.ndarray
-    """(N,) number of the hospital of each row."""
-    drawn_in: np.ndarray
-    """(patients,) the fold that a patient is drawn within."""
-    n_replicates: int
-    level: float
-
-
-class _Values(NamedTuple):
-    """Class AUCs of one model, or differences of two; NaN where undefined."""
-
-    value: np.ndarray
-    """(C,) on the data as it is."""
-    replicate: np.ndarray
-    """(C, B)."""
-    without: np.ndarray
-    """(C, patients) with one patient left out."""
-    lost: np.ndarray
-    """(C, B) how many folds a replicate left undefined."""
-
-
-def _plan(
-    patients: np.ndarray,
-    folds: np.ndarray | None,
-    strata: np.ndarray | None,
-    shape: tuple[int, ...],
-    n_replicates: int,
-    level: float,
-) -> _Plan:
-    if len(shape) != 2:
-        raise UsageError(f"labels has shape {shape}; images by classes is meant.")
-    if not 0 < level < 1 or n_replicates < 1:
-        raise UsageError(
-            f"level lies between 0 and 1 and n_replicates is 1 or more; they are {level} and "
-            f"{n_replicates}."
-        )
-    rows = shape[0]
-    if rows == 0:
-        raise DataError("There are no images to draw from.")
-
-    def numbered(name: str, values: np.ndarray | None) -> np.ndarray:
-        if values is None:
-            return np.zeros(rows, dtype=np.int64)
-        return np.unique(checked_rows(name, values, rows), return_inverse=True)[1]
-
-    patient, block = numbered("patients", patients), numbered("folds", folds)
-    drawn_in = np.zeros(patient.max() + 1, dtype=np.int64)
-    drawn_in[patient] = block
-    # Stacked runs put a patient in several folds; then the draw cannot be within folds.
-    if (drawn_in[patient] != block).any():
-        drawn_in[:] = 0
-    return _Plan(patient, block, numbered("strata", strata), drawn_in, n_replicates, level)
-
-
-def _values(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    mask: np.ndarray | None,
-    plan: _Plan,
-    seed: int | tuple[int, ...],
-) -> _Values:
-    # Here and not above: a table that needs no bootstrap should not wait for numba.
-    from bench.stats._sweep import jackknife_aurocs, sweeps, weighted_aurocs
-
-    order = sweeps(scores, labels, mask, plan.patient, plan.block, plan.stratum)
-    classes, patients, n = np.shape(scores)[1], len(plan.drawn_in), plan.n_replicates
-    value, replicate = np.empty((classes, 1)), np.empty((classes, n))
-    lost = np.zeros((classes, n), dtype=np.int64)
-    weighted_aurocs(order, np.ones((patients, 1), np.uint8), value, np.zeros_like(value, int))
-    done = 0
-    for weights in _draws(plan, seed):
-        here = slice(done, done + weights.shape[1])
-        out, missing = (
-            np.empty((classes, weights.shape[1])),
-            np.empty((classes, weights.shape[1]), int),
-        )
-        weighted_aurocs(order, weights, out, missing)
-        replicate[:, here], lost[:, here] = out, missing
-        done = here.stop
-    without = np.empty((classes, patients))
-    jackknife_aurocs(order, without)
-    return _Values(value[:, 0], replicate, without, lost)
-
-
-def _draws(plan: _Plan, seed: int | tuple[int, ...]) -> Iterator[np.ndarray]:
-    """(patients, columns) uint8: how often each replicate draws each patient, in blocks.
-
-    A patient is drawn more than 255 times with a chance below 1e-500.
-    """
-    from bench.stats._sweep import tally
-
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(plan.drawn_in == k) for k in np.unique(plan.drawn_in)]
-    for start in range(0, plan.n_replicates, _COLUMNS):
-        columns = min(_COLUMNS, plan.n_replicates - start)
-        weights = np.zeros((len(plan.drawn_in), columns), dtype=np.uint8)
-        for here in members:
-            size = (columns, len(here))
-            tally(rng.integers(0, len(here), size=size, dtype=np.int32), here, weights)
-        yield weights
+def _difference(a: Values, b: Values) -> Values:
+    return Values(a.value - b.value, a.replicate - b.replicate, a.without - b.without, a.lost)
 
 
 def _groups(groups: Mapping[str, Sequence[int]] | None, classes: int) -> dict[str, np.ndarray]:
@@ -268,12 +198,12 @@ def _groups(groups: Mapping[str, Sequence[int]] | None, classes: int) -> dict[st
 
 
 def _estimates(
-    values: _Values, groups: Mapping[str, np.ndarray], plan: _Plan, *, test: bool
+    values: Values, groups: Mapping[str, np.ndarray], plan: Plan, *, test: bool
 ) -> dict[str, Estimate]:
     return {name: _estimate(values, rows, plan, test=test) for name, rows in groups.items()}
 
 
-def _estimate(values: _Values, rows: np.ndarray, plan: _Plan, *, test: bool) -> Estimate:
+def _estimate(values: Values, rows: np.ndarray, plan: Plan, *, test: bool) -> Estimate:
     defined = rows[~np.isnan(values.value[rows])]
     if not len(defined):
         return Estimate(
@@ -307,7 +237,7 @@ def _estimate(values: _Values, rows: np.ndarray, plan: _Plan, *, test: bool) -> 
 
 
 def _bca(
-    value: float, draws: np.ndarray, without: np.ndarray, plan: _Plan
+    value: float, draws: np.ndarray, without: np.ndarray, plan: Plan
 ) -> tuple[float, float] | str:
     """The BCa interval, or the reason why there is none.
 

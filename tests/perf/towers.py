@@ -2,6 +2,7 @@
 
     python -m tests.perf.towers                      # on the phantom, some ten minutes on two cores
     python -m tests.perf.towers --data csv:PATH --seconds 90
+    python -m tests.perf.towers --only ViT --lr 1e-3     # the preset's rate may not suit a tower
 
 Every tower replaces the image half of the same CLIP pair (InfoNCE on meta captions) and trains for
 the same seconds of one core on the same folds: the number of epochs is what fits. Read the AUC at
@@ -56,7 +57,9 @@ def towers(size: int) -> dict[str, Callable[[], object]]:
     }
 
 
-def trial(data: str, name: str, fold: int, seconds: float) -> tuple[float, float, float, int]:
+def trial(
+    data: str, name: str, fold: int, seconds: float, lr: float | None
+) -> tuple[float, float, float, int]:
     """Stratified macro AUC under both prompt policies, milliseconds a step, and epochs."""
     import torch
 
@@ -82,6 +85,8 @@ def trial(data: str, name: str, fold: int, seconds: float) -> tuple[float, float
     some = np.array([bool(text) for text in captions])
     device = torch.device("cpu")
     config = replace(CheXzero.Config.tiny(), text="meta")
+    if lr is not None:
+        config = replace(config, lr=lr)
     parts = [
         Split(dataset, rows, captions, captions, config.image_size, device)
         for rows in (fit[some[fit]], held[some[held]], test)
@@ -127,6 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", default="phantom")
     parser.add_argument("--seconds", type=float, default=16, help="of training, a fold")
+    parser.add_argument("--lr", type=float)
     parser.add_argument("--only", help="part of a tower's name")
     options = parser.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
@@ -139,7 +145,8 @@ def main() -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         told = {
             name: [
-                pool.submit(trial, options.data, name, fold, options.seconds) for fold in PARTS
+                pool.submit(trial, options.data, name, fold, options.seconds, options.lr)
+                for fold in PARTS
             ]
             for name in names
         }

@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from bench.errors import DataError, UsageError
-from bench.stats import bootstrap
+from bench.stats import _draws, bootstrap
 from bench.stats.bootstrap import cluster_bootstrap, paired_cluster_bootstrap
 from bench.stats.metrics import stratified_auroc
 
@@ -45,8 +45,8 @@ class Study:
             values.append(np.mean(defined) if defined else np.nan)
         return np.array(values)
 
-    def plan(self, replicates: int) -> bootstrap._Plan:
-        return bootstrap._plan(
+    def plan(self, replicates: int) -> _draws.Plan:
+        return _draws.draw_plan(
             self.patients, self.folds, self.strata, self.labels.shape, replicates, 0.95
         )
 
@@ -57,10 +57,10 @@ def test_replicates_equal_the_auc_of_resampled_images(seed: int) -> None:
     """Undefined classes included: both are NaN in the same replicates."""
     study = Study(seed)
     plan = study.plan(20)
-    values = bootstrap._values(study.a, study.labels, study.mask, plan, seed)
+    values = _draws.class_values(study.a, study.labels, study.mask, plan, seed)
     everyone = np.arange(len(study.patients))
     np.testing.assert_allclose(values.value, study.by_definition(study.a, everyone), atol=1e-12)
-    (weights,) = bootstrap._draws(plan, seed)
+    (weights,) = _draws.draws(plan, seed)
     for b in range(20):
         rows = np.repeat(everyone, weights[plan.patient, b])
         expected = study.by_definition(study.a, rows)
@@ -72,7 +72,7 @@ def test_replicates_equal_the_auc_of_resampled_images(seed: int) -> None:
 def test_leaving_a_patient_out_equals_computing_without_them(seed: int) -> None:
     study = Study(seed, n=60, patients=12)
     plan = study.plan(1)
-    values = bootstrap._values(study.a, study.labels, study.mask, plan, seed)
+    values = _draws.class_values(study.a, study.labels, study.mask, plan, seed)
     for patient in range(len(plan.drawn_in)):
         expected = study.by_definition(study.a, np.flatnonzero(plan.patient != patient))
         np.testing.assert_allclose(values.without[:, patient], expected, atol=1e-12)
@@ -80,9 +80,9 @@ def test_leaving_a_patient_out_equals_computing_without_them(seed: int) -> None:
 
 def test_a_replicate_equals_reindexing_with_scikit_learn() -> None:
     study = Study(3, n=400, patients=150)
-    plan = bootstrap._plan(study.patients, None, None, study.labels.shape, 30, 0.95)
-    values = bootstrap._values(study.a, study.labels, None, plan, 0)
-    (weights,) = bootstrap._draws(plan, 0)
+    plan = _draws.draw_plan(study.patients, None, None, study.labels.shape, 30, 0.95)
+    values = _draws.class_values(study.a, study.labels, None, plan, 0)
+    (weights,) = _draws.draws(plan, 0)
     for b in range(30):
         rows = np.repeat(np.arange(400), weights[plan.patient, b])
         expected = roc_auc_score(study.labels[rows], study.a[rows], average=None)
@@ -92,7 +92,7 @@ def test_a_replicate_equals_reindexing_with_scikit_learn() -> None:
 def test_draws_are_of_patients_within_folds() -> None:
     study = Study(0)
     plan = study.plan(300)
-    weights = np.concatenate(list(bootstrap._draws(plan, 1)), axis=1)
+    weights = np.concatenate(list(_draws.draws(plan, 1)), axis=1)
     assert weights.shape == (len(plan.drawn_in), 300)
     for fold in range(3):
         here = plan.drawn_in == fold
@@ -287,3 +287,16 @@ def test_arguments_that_cannot_be_meant_are_refused() -> None:
         paired_cluster_bootstrap(study.a, study.b[:, :2], **good)
     with pytest.raises(DataError, match="no images"):
         cluster_bootstrap(study.a[:0], study.labels[:0], study.patients[:0], seed=0)
+
+
+def test_several_pairs_at_once_equal_each_pair_alone() -> None:
+    rng = np.random.default_rng(4)
+    labels = (rng.random((80, 3)) < 0.3).astype(np.uint8)
+    patients, folds = np.arange(80) // 2, np.arange(80) // 40
+    scores = {name: labels + rng.normal(size=labels.shape) for name in "abc"}
+    settings = {"folds": folds, "n_replicates": 50, "seed": 3}
+    together = bootstrap.paired_cluster_bootstraps(
+        scores, [("b", "a"), ("c", "a")], labels, patients, **settings
+    )
+    for (a, b), found in together.items():
+        assert found == paired_cluster_bootstrap(scores[a], scores[b], labels, patients, **settings)

@@ -1,0 +1,192 @@
+"""What stands under a table: what the numbers are of, the two tests, and what no mark can say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from bench.report.compare import Comparison, no_bootstrap
+from bench.report.options import METRICS, Options
+from bench.report.results import RowResults
+from bench.report.scores import REPLICATES, SEED
+from bench.report.table import interval_text, p_text
+from bench.stats.significance import required_effect
+
+BELOW_CHANCE = " †"
+
+
+def data_notes(rows: Sequence[RowResults], options: Options) -> list[str]:
+    """Data, preset, runs and folds, classes that are too thin, and trials that are missing."""
+    told = rows[0].told
+    data, spec = told["data"], told["spec"]
+    runs = max(len(row.runs) for row in rows)
+    kind = "synthetic data, not X-rays" if data["synthetic"] else "real images"
+    presets = " and ".join(sorted({row.told["spec"]["config"]["preset"] for row in rows}))
+    tracks = " and ".join(sorted({row.told["spec"]["track"] for row in rows}))
+    notes = [
+        f"Data: {data['name']} ({kind}), {data['images']} images of {data['patients']} patients. "
+        f"Preset: {presets}. Track: {tracks}. Seed: {spec['seed']}. Prompts: {options.policy}.",
+        f"{plural(runs, 'run')} of {spec['folds']}-fold cross-validation by patient.",
+    ]
+    metric = METRICS[options.metric]
+    if metric.note:
+        notes.append(metric.note)
+    few = sum(count < options.min_patients for count in data["positive_patients"].values())
+    if few:
+        notes.append(
+            f"{few} of {len(rows[0].classes)} classes have fewer than {options.min_patients} "
+            "positive patients and are undefined (--min-patients)."
+        )
+    if len(data["sources"]) > 1 and options.metric == "auroc":
+        notes.append(
+            f"AUC is taken within each source ({', '.join(data['sources'])}) and averaged by "
+            "positives; pooled values are in the records."
+        )
+    for row in rows:
+        expected = row.train_test.shape[0] * row.train_test.shape[1]
+        if len(row.folders) < expected:
+            notes.append(f"{row.title}: only {len(row.folders)} of {expected} trials are finished.")
+    return notes
+
+
+def below_chance(rows: Sequence[RowResults], options: Options) -> list[str]:
+    """A note on the rows that rank worse than a coin in some group."""
+    if options.metric != "auroc":
+        return []
+    found = []
+    for row in rows:
+        groups = [g.title for g in options.groups if is_below_chance(row.by_run(g)[0], options)]
+        if groups:
+            found.append(f"{row.title} ({', '.join(groups)})")
+    if not found:
+        return []
+    return [f"† below chance: check sign, prompts, weights. AUC under 0.5: {'; '.join(found)}."]
+
+
+def is_below_chance(values: np.ndarray, options: Options) -> bool:
+    """Whether the mean of a group's AUC over runs is under 0.5."""
+    return options.metric == "auroc" and len(values) > 0 and float(values.mean()) < 0.5
+
+
+def no_baseline(rows: Sequence[RowResults]) -> str:
+    """What to do when there is nothing to test against."""
+    names = ", ".join(row.name for row in rows[:6])
+    return (
+        "No test and no mark: the baseline row of the study is not among the finished trials "
+        f"(bench run --method chexzero). Or name a row: --baseline with one of {names}."
+    )
+
+
+def test_notes(
+    found: Mapping[str, Sequence[Comparison]], baseline: RowResults, options: Options
+) -> list[str]:
+    """Both tests against the baseline with exact p, row by row, and when a mark is refused."""
+    groups = list(found.values())
+    if not groups[0]:
+        return ["No test: the baseline is the only row."]
+    by_row = list(zip(*groups, strict=True))
+    notes = []
+    if METRICS[options.metric].cross_fitted:
+        notes.append(
+            f"No test: {METRICS[options.metric].title} has one value a run, not one for each fold."
+        )
+    else:
+        notes.append(
+            f"New training sets, would the procedure win again? {procedure_words('rows')} Asterisk "
+            f"(*): adjusted p < {options.alpha:g} against {baseline.title}."
+        )
+        notes += [_row_note(line, _procedure) for line in by_row]
+        refusal = refused([c for group in groups for c in group], options)
+        notes += [refusal] if refusal else []
+    reason = no_bootstrap([baseline, *(line[0].row for line in by_row)], options)
+    if reason:
+        return [*notes, f"New patients: not tested, {reason}."]
+    notes.append(f"New patients, do these fixed models differ? {patient_words(by_row[0][0])}")
+    return notes + [_row_note(line, _patients) for line in by_row]
+
+
+def procedure_words(over: str) -> str:
+    """The corrected test in one sentence."""
+    return (
+        "Nadeau-Bengio corrected resampled t-test over runs x folds with the true sizes of "
+        f"training and test parts, two-sided, Holm-adjusted over the {over}."
+    )
+
+
+def patient_words(comparison: Comparison) -> str:
+    """The bootstrap in one sentence or two."""
+    runs = len({run for run, _ in comparison.row.folders})
+    drawn = "within each fold" if runs == 1 else f"for all {runs} runs together"
+    sources = " and each source" if len(comparison.row.told["data"]["sources"]) > 1 else ""
+    return (
+        f"Paired bootstrap of {comparison.row.told['data']['patients']} patients, drawn {drawn} "
+        f"with all their images, {REPLICATES} times, seed {SEED}; scores are compared within each "
+        f"fold{sources} only. In brackets 95 % percentile intervals; p is Holm-adjusted and cannot "
+        f"be below {2 / (REPLICATES + 1):.2g}."
+    )
+
+
+def refused(comparisons: Sequence[Comparison], options: Options) -> str | None:
+    """Why there is no asterisk at all, and what it would take; None where there is one."""
+    if any(is_marked(c, options) for c in comparisons):
+        return None
+    start = f"An asterisk at p < {options.alpha:g} is refused:"
+    tested = [c for c in comparisons if c.procedure.p_value is not None]
+    if not tested:
+        return f"{start} with {comparisons[0].procedure.reason} there is no p value."
+    nearest = min(tested, key=lambda c: (c.p_value or 0.0, c.procedure.p_value or 0.0))
+    test, rows = nearest.procedure, sum(c.group == nearest.group for c in tested)
+    sizes = nearest.row.train_test
+    ratio = float(np.nanmean(sizes[..., 1] / sizes[..., 0]))
+    effect = required_effect(options.alpha / rows, runs=test.n, folds=1, ratio=ratio)
+    assert effect is not None
+    assert test.sd is not None
+    assert test.mean is not None
+    needed = effect * test.sd
+    title = METRICS[options.metric].title
+    room = 1 - float(nearest.other.by_run(nearest.group)[0].mean())
+    perfect = (
+        f", and a perfect method would gain {room:.3f}" if options.metric != "ap-ratio" else ""
+    )
+    return (
+        f"{start} with {plural(test.n, 'difference')} over runs and folds and "
+        f"{plural(rows, 'comparison')}, it takes a mean difference of {effect:.1f} standard "
+        f"deviations of the differences. For {nearest.row.title} ({nearest.group.title}, the "
+        f"nearest) that is {needed:.3f} {title}{perfect}; seen was {test.mean:+.3f}."
+    )
+
+
+def is_marked(comparison: Comparison, options: Options) -> bool:
+    """Whether a cell earns the asterisk."""
+    return comparison.p_value is not None and comparison.p_value < options.alpha
+
+
+def plural(count: int, word: str) -> str:
+    """A count with its word.
+
+    >>> plural(1, "run"), plural(10, "run")
+    ('1 run', '10 runs')
+    """
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _row_note(line: Sequence[Comparison], told: Callable[[Comparison], str]) -> str:
+    return f"{line[0].row.title}: {'; '.join(f'{c.group.title} {told(c)}' for c in line)}."
+
+
+def _procedure(comparison: Comparison) -> str:
+    test = comparison.procedure
+    if test.p_value is None or test.mean is None:
+        return f"no p value ({test.reason})"
+    return f"{test.mean:+.4f}, p = {p_text(test.p_value)}, adjusted {p_text(comparison.p_value)}"
+
+
+def _patients(comparison: Comparison) -> str:
+    estimate = comparison.patients
+    if estimate is None:
+        return "no trial in common"
+    if estimate.value is None or estimate.percentile is None:
+        return f"undefined ({estimate.reason})"
+    interval = interval_text(estimate.percentile)
+    return f"{estimate.value:+.4f} {interval}, adjusted p = {p_text(comparison.patients_p)}"
