@@ -230,9 +230,10 @@ class Full(Geometry):
 
     def _complete(self, x: Tensor, delta: Tensor, groups: Groups) -> None:
         """Put exact distances into `delta` (K, c) for the rows of each group."""
+        limit = torch.finfo(self.dtype).max ** 0.5
         for k, rows in groups:
             y = x.index_select(0, rows).sub_(self._mu[k]) @ self._whiten[k].mT
-            delta[k].index_copy_(0, rows, y.square_().sum(1))
+            delta[k].index_copy_(0, rows, y.square_().sum(1).clamp_max_(limit))
 
     def empty_moment(self) -> Tensor:
         return torch.zeros_like(self.parameters.sigma)

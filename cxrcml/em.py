@@ -165,18 +165,18 @@ def solve_nu(nu: Tensor, moments: Moments, d: int) -> Tensor:
 
 
 def reseeded(
-    parameters: Parameters, moments: Moments, options: Options, seeds: Tensor
+    parameters: Parameters, moments: Moments, options: Options, seeds: Tensor, one_row: Tensor
 ) -> tuple[Parameters, Tensor]:
     """Parameters with dead components moved to the rows of lowest density, and the new counts.
 
-    Dead is a mass below one row, or below d + 1 rows for a full covariance that no shrinkage
+    Dead is a mass below `one_row`, or below d + 1 rows for a full covariance that no shrinkage
     supports. A moved component starts with the pooled scale matrix and weight 1/K. `seeds` (K,)
     counts the moves of each component; none is moved more than `MAX_RESEEDS` times.
     """
     pi, mu, sigma, nu = parameters
     k, d = mu.shape
     floor = d + 1 if options.kind == "full" and options.shrinkage == 0 else 1
-    dead = (moments.mass < floor) & (seeds < MAX_RESEEDS)
+    dead = (moments.mass < floor * one_row) & (seeds < MAX_RESEEDS)
     rank = torch.cumsum(dead, 0) - 1
     dead &= rank < len(moments.far)
     place = moments.far[rank.clamp(0, len(moments.far) - 1)]
@@ -202,7 +202,7 @@ def run(rows: Rows, start: Parameters, options: Options) -> Fit:
     for _ in range(options.max_iter):
         moments = accumulate(rows, geometry)
         updated = maximise(geometry, moments, options)
-        updated, seeds = reseeded(updated, moments, options, seeds)
+        updated, seeds = reseeded(updated, moments, options, seeds, rows.one_row)
         geometry = _geometry(updated, rows, options)
         # The only place where the host waits for the device.
         looked = torch.stack([moments.log_likelihood, geometry.failed.double(), seeds.sum()])

@@ -18,7 +18,7 @@ from torch import Tensor
 from cxrcml import em
 from cxrcml.density import GEOMETRIES, Geometry, Parameters
 from cxrcml.rows import Rows
-from cxrcml.start import cluster_labels, from_labels
+from cxrcml.start import checked, cluster_labels, from_labels
 
 Covariance = Literal["full", "tied", "diag", "spherical"]
 
@@ -122,7 +122,8 @@ class StudentTMixture(DensityMixin, BaseEstimator):
             )
         self._warn_if_singular(n_used, x.shape[1])
         variance = float(rows.centre_on_mean().mean())
-        ridge = max(self.ridge * variance, torch.finfo(torch.float64).eps)
+        eps = torch.finfo(torch.float64).eps
+        ridge = max(self.ridge, eps) * variance or eps
         nu = self._initial_nu(x.device)
         options = self._options(ridge, gaussian=bool(torch.isinf(nu[0])))
         fit = em.run(rows, self._start(rows, nu, options), options)
@@ -154,27 +155,37 @@ class StudentTMixture(DensityMixin, BaseEstimator):
     def _start(self, rows: Rows, nu: Tensor, options: em.Options) -> Parameters:
         centre = rows.centre.double()
         if self.warm_start and hasattr(self, "means_"):
-            start = self._parameters(rows.x.device)
-            return start._replace(mu=start.mu - centre, nu=start.nu if options.estimate_nu else nu)
+            start = checked(
+                self._parameters(rows.x.device), options.kind, self.n_components, rows.d
+            )
+            if options.estimate_nu and math.isfinite(self.nu_[0]):
+                nu = start.nu
+            return start._replace(mu=start.mu - centre, nu=nu)
         if isinstance(self.init, tuple):
             pi, mu, sigma = (
                 torch.tensor(np.asarray(part, dtype=np.float64), device=rows.x.device)
                 for part in self.init
             )
-            return Parameters(pi, mu - centre, sigma, nu)
+            start = checked(Parameters(pi, mu, sigma, nu), options.kind, self.n_components, rows.d)
+            return start._replace(mu=mu - centre)
         if isinstance(self.init, str):
             method = "kmeans" if self.init == "kmeans" else "k-means++"
             weight = None if rows.weight is None else rows.weight.cpu().numpy()
             seed = check_random_state(self.random_state)
-            found = cluster_labels(rows.x.cpu().numpy(), self.n_components, method, seed, weight)
-            labels = torch.from_numpy(found.astype(np.int64))
+            x = rows.x.to(rows.centre.dtype).cpu().numpy()
+            found = cluster_labels(x, self.n_components, method, seed, weight)
         else:
-            labels = torch.from_numpy(np.asarray(self.init, dtype=np.int64))
-            if labels.shape != (rows.n,) or labels.min() < 0 or labels.max() >= self.n_components:
+            found = np.asarray(self.init)
+            if (
+                found.shape != (rows.n,)
+                or found.dtype.kind not in "iu"
+                or found.min() < 0
+                or found.max() >= self.n_components
+            ):
                 raise ValueError(
                     f"init as labels must be ({rows.n},) integers in [0, {self.n_components})."
                 )
-        labels = labels.to(rows.x.device)
+        labels = torch.from_numpy(found.astype(np.int64)).to(rows.x.device)
         if not (isinstance(self.init, str) and self.init == "gmm"):
             return from_labels(rows, labels, nu, options)
         normal = self._options(options.ridge, gaussian=True)
@@ -268,7 +279,8 @@ class StudentTMixture(DensityMixin, BaseEstimator):
         x = self._tensor(X, reset=False)
         rows = Rows(x, dtype=getattr(torch, self.dtype), chunk=self.chunk_size)
         parameters = self._parameters(x.device)
-        rows.centre = torch.tensor(self.weights_ @ self.means_, dtype=x.dtype, device=x.device)
+        centre = torch.tensor(self.weights_ @ self.means_, device=x.device)
+        rows.centre = centre.to(rows.centre.dtype)
         parameters = parameters._replace(mu=parameters.mu - rows.centre.double())
         gaussian = bool(np.isinf(self.nu_[0]))
         geometry: Geometry = GEOMETRIES[self.covariance_type](
@@ -309,8 +321,13 @@ class StudentTMixture(DensityMixin, BaseEstimator):
             )
 
     def _check_arguments(self) -> None:
-        if not isinstance(self.n_components, Integral) or self.n_components < 1:
-            raise ValueError(f"n_components must be a positive integer, not {self.n_components!r}.")
+        least = {"n_components": 1, "max_iter": 0}
+        if self.chunk_size is not None:
+            least["chunk_size"] = 1
+        for name, number in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < number:
+                raise ValueError(f"{name} must be an integer of at least {number}, not {value!r}.")
         if self.covariance_type not in GEOMETRIES:
             raise ValueError(
                 f"covariance_type must be one of {', '.join(GEOMETRIES)}, "
@@ -325,7 +342,7 @@ class StudentTMixture(DensityMixin, BaseEstimator):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {self.dtype!r}.")
         for name, low, high in (("tol", 0, math.inf), ("ridge", 0, math.inf), ("shrinkage", 0, 1)):
             value = getattr(self, name)
-            if not isinstance(value, Real) or not low <= value <= high:
+            if not isinstance(value, Real) or not low <= float(value) <= high:
                 raise ValueError(f"{name} must be a number from {low} to {high}, not {value!r}.")
         self._check_nu()
 

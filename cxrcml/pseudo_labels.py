@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import confusion_matrix, normalized_mutual_info_score
+from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 from torch import Tensor
 
 from cxrcml.mixture import Covariance, StudentTMixture
@@ -198,7 +199,7 @@ class PseudoLabeller:
 
 def label_churn(before: np.ndarray, after: np.ndarray) -> float:
     """Share of rows whose cluster changed, under the one-to-one renaming that changes fewest."""
-    table = confusion_matrix(before, after)
+    table = contingency_matrix(before, after)
     rows, columns = linear_sum_assignment(table, maximize=True)
     return 1.0 - float(table[rows, columns].sum()) / len(before)
 

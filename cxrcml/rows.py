@@ -44,13 +44,20 @@ class Rows:
             if weight is None
             else weight.sum()
         )
-        self.centre = torch.zeros(self.d, dtype=x.dtype, device=x.device)
+        # A mass below which there is not one row: weights that are shares make it less than 1.
+        self.one_row = (
+            torch.ones_like(self.total)
+            if weight is None
+            else (self.total / (weight > 0).sum()).clamp_max(1.0)
+        )
+        precision = torch.promote_types(x.dtype, torch.float32)
+        self.centre = torch.zeros(self.d, dtype=precision, device=x.device)
 
     def centre_on_mean(self) -> Tensor:
         """(d,) float64 weighted variances, after moving the centre to the weighted mean."""
         self.centre = torch.zeros_like(self.centre)
         total = sum((_weighted_sum(b.x, b.weight) for b in self.blocks(torch.float64)), start=0.0)
-        self.centre = (total / self.total).to(self.x.dtype)
+        self.centre = (total / self.total).to(self.centre.dtype)
         squares = sum(
             (_weighted_sum(b.x.square(), b.weight) for b in self.blocks(torch.float64)), start=0.0
         )

@@ -45,6 +45,28 @@ def _unit_scale(kind: str, k: int, d: int, like: Tensor) -> Tensor:
     return like.new_ones((k, d) if kind == "diag" else (k,))
 
 
+def checked(parameters: Parameters, kind: str, k: int, d: int) -> Parameters:
+    """`parameters`, if they are a mixture of `k` components in `d` dimensions.
+
+    Raises:
+        ValueError: shapes that do not fit, values that are not finite, weights that are no shares.
+    """
+    square = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
+    parts, expected = parameters[:3], ((k,), (k, d), square[kind])
+    shapes = tuple(tuple(part.shape) for part in parts)
+    if shapes != expected:
+        raise ValueError(
+            f"EM cannot start at weights, means and {kind} covariances of shapes {shapes}: "
+            f"{k} components in {d} dimensions need {expected}."
+        )
+    pi = parameters.pi
+    if not all(bool(torch.isfinite(part).all()) for part in parts):
+        raise ValueError("EM cannot start at parameters that are not finite.")
+    if bool((pi < 0).any()) or abs(float(pi.sum()) - 1) > 1e-3:
+        raise ValueError(f"EM cannot start at weights that are not shares of 1: {pi.tolist()}.")
+    return parameters
+
+
 def cluster_labels(
     x: np.ndarray, k: int, method: str, seed: Any, sample_weight: np.ndarray | None
 ) -> np.ndarray:

@@ -79,7 +79,8 @@ def triplet_result(
             q_ap (1 - q_an), where q_ij = sum_k tau_ik tau_jk is the probability that two rows
             share a component, and `reduction` divides by the sum of these; one-hot rows give the
             hard loss. Needs mining="all".
-        generator: source of the draws of mining="random", on the embeddings' device.
+        generator: source of the draws of mining="random", on the embeddings' device; None means
+            torch's default one.
 
     Anchors without a positive or without a negative are skipped. With none left the loss is 0 and
     still part of the graph.
@@ -138,8 +139,6 @@ def _random(
     distance: Tensor, positive: Tensor, negative: Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """(B, 1) columns of one positive and one negative of each anchor, uniform among the valid."""
-    if generator is None:
-        raise ValueError("mining='random' needs a torch.Generator on the embeddings' device.")
     draw = torch.rand((2, *distance.shape), generator=generator, device=distance.device)
     return (
         draw[0].masked_fill(~positive, -1).argmax(1, keepdim=True),
@@ -148,12 +147,12 @@ def _random(
 
 
 def _soft_weights(responsibilities: Tensor, pairs: Tensor, other_row: Tensor) -> Tensor:
-    """(B, B, B) probabilities that a triplet is valid under the mixture's posterior."""
+    """(B, B, B) probabilities that a triplet of three rows is valid under the posterior."""
     tau = responsibilities.detach().double()
     q = (tau @ tau.mT).clamp(0, 1)
     together = q * (pairs & other_row)
     apart = (1 - q) * (pairs & other_row)
-    return together[:, :, None] * apart[:, None, :]
+    return together[:, :, None] * apart[:, None, :] * other_row
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float | None:

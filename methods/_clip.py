@@ -223,7 +223,8 @@ def _tiny(vocabulary_size: int) -> nn.Module:
     # A mean over tokens has no layers behind it to scale them up.
     nn.init.normal_(clip.token_embedding.weight, std=0.3)
     nn.init.normal_(clip.positional_embedding, std=0.15)
-    clip.visual = tiny_image_tower().to(memory_format=torch.channels_last)
+    image_tower: Any = tiny_image_tower()
+    clip.visual = image_tower.to(memory_format=torch.channels_last)
     return clip
 
 
