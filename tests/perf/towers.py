@@ -29,14 +29,17 @@ def towers(size: int) -> dict[str, Callable[[], object]]:
     """Towers of (N, 1, size, size) to (N, 128), by name."""
     import timm
 
+    from methods._clip import tiny_image_tower
+
     def make(model: str, **settings: object) -> Callable[[], object]:
         return lambda: timm.create_model(model, in_chans=1, num_classes=128, **settings)
 
     vit = {"img_size": size, "num_heads": 2}
     return {
-        "ResNet 16-128": make("resnet10t", channels=(16, 32, 64, 128), stem_width=8),
-        "ResNet 12-96": make("resnet10t", channels=(12, 24, 48, 96), stem_width=8),
-        "ResNet 24-192": make("resnet10t", channels=(24, 48, 96, 192), stem_width=12),
+        "ours: ResNet 16-128, 5x5": tiny_image_tower,
+        "ResNet 16-128, three 3x3": make("resnet10t", channels=(16, 32, 64, 128), stem_width=8),
+        "ResNet 12-96, three 3x3": make("resnet10t", channels=(12, 24, 48, 96), stem_width=8),
+        "ResNet 24-192, three 3x3": make("resnet10t", channels=(24, 48, 96, 192), stem_width=12),
         "ConvNeXt 16-128": make("convnext_atto", dims=(16, 32, 64, 128), depths=(1, 1, 1, 1)),
         "MobileNetV3 small": make("mobilenetv3_small_050"),
         "ViT 128 x 4, patch 16": make(
