@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import ceil, log2
 
 from bench.classes import BASE, CLASSES, RARE
-from bench.runs.study import PAPER_STUDY, Row, load_study
+from bench.runs.study import PAPER_STUDY, Claims, Row, load_claims, load_study
 from bench.stats.significance import required_effect
 
 _HALF = 0.0005  # the paper prints three digits
 
 
-@dataclass(frozen=True)
-class Claims:
-    """What the paper says outside the rows of its tables; those are in the study file."""
-
-    alpha: float = 1e-5  # captions of Tables 2 and 3
-    sd_below: float = 0.04  # caption of Table 2
-    runs_in_caption: int = 10  # caption of Table 2
-    runs_in_text: int = 5  # implementation details
-    folds: int = 5  # data set
-    classes_in_text: int = 39  # data set
-    classes_in_abstract: int = 40  # abstract
-    points_in_abstract: float = 2.0  # abstract, "average improvement of 2% in AUC scores"
-    baseline_starred: bool = True  # Tables 2 and 3, all three cells of the row
-
-
 def audit_lines(rows: Sequence[Row] | None = None, claims: Claims | None = None) -> Iterator[str]:
     """The list that `bench table --audit` prints: a heading, then a finding a line."""
-    rows, claims = load_study() if rows is None else rows, claims or Claims()
+    rows = load_study() if rows is None else rows
+    claims = load_claims() if claims is None else claims
     printed = [row for row in rows if row.paper]
     yield f"Recomputed from what the paper prints ({PAPER_STUDY.name}); nothing was measured here."
     yield f"Total AUC against the mean of {len(BASE)} base and {len(RARE)} rare classes:"

@@ -38,21 +38,44 @@ class Row:
         return (self.method, self.label)
 
 
+@dataclass(frozen=True)
+class Claims:
+    """What a paper says outside the rows of its tables; the study file says where."""
+
+    alpha: float
+    sd_below: float
+    runs_in_caption: int
+    runs_in_text: int
+    folds: int
+    classes_in_text: int
+    classes_in_abstract: int
+    points_in_abstract: float
+    baseline_starred: bool
+
+
+def load_claims() -> Claims:
+    """The claims of the paper."""
+    return Claims(**_content(PAPER_STUDY)["claims"])
+
+
 def load_study(path: Path = PAPER_STUDY) -> tuple[Row, ...]:
     """The rows of a study file in their order.
 
     Raises:
         DataError: the file cannot be read, is not TOML, or a row misses a key or has one too many.
     """
-    try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"Cannot read the study {path}: {error}.") from error
-    entries = content.get("row")
+    entries = _content(path).get("row")
     if not isinstance(entries, list) or not entries:
         raise DataError(f"The study {path} has no [[row]].")
     return tuple(_row(entry, number, path) for number, entry in enumerate(entries, start=1))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"Cannot read the study {path}: {error}.") from error
 
 
 def rows_of_table(table: int, rows: tuple[Row, ...]) -> tuple[Row, ...]:
