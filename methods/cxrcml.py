@@ -8,12 +8,15 @@ setting here, with the default that docs/design.md gives reasons for.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from bench.errors import UsageError
 from bench.protocol.batches import Batch, Split
 from bench.protocol.method import Card
 from cxrcml import PseudoLabelConfig, PseudoLabeller, triplet_result
@@ -46,6 +49,26 @@ class CxrCmlConfig(ClipConfig):
     reduction: Literal["mean_active", "mean", "sum"] = "mean_active"
     mining: Literal["all", "batch_hard", "random"] = "all"
     metric_weight: float = 1.0
+
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **ClipConfig.RANGES,
+        "n_clusters": (1, math.inf),
+        "nu": (1e-3, math.inf),
+        "refit_every": (1, math.inf),
+        "pca": (1, math.inf),
+        "gmm_iters": (0, math.inf),
+        "t_iters": (0, math.inf),
+        "tol": (0, math.inf),
+        "shrinkage": (0, 1),
+        "ridge": (0, math.inf),
+        "margin": (0, math.inf),
+        "metric_weight": (0, math.inf),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.soft and self.mining != "all":
+            raise UsageError(f"soft=true weighs all triplets; it cannot go with {self.mining}.")
 
     def pseudo_labels(self, images: int) -> PseudoLabelConfig:
         """The mixture's part; a cohort too small for K clusters of two images gets fewer."""

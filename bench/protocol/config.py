@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from bench.errors import UsageError, unknown
 
@@ -42,6 +42,26 @@ class Config:
     """Epochs without a better validation loss before training ends; None = never."""
     select: Literal["best", "last"] = "last"
     """Which epoch is scored: the best validation loss, or the last."""
+
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "image_size": (8, 4096),
+        "batch_size": (2, math.inf),
+        "epochs": (1, math.inf),
+        "lr": (1e-12, math.inf),
+        "weight_decay": (0, math.inf),
+        "shift": (0, 0.5),
+        "plateau_factor": (0, 1),
+        "plateau_patience": (0, math.inf),
+        "early_stop": (0, math.inf),
+    }
+    """Smallest and largest value of each number; a subclass extends it with its own."""
+
+    def __post_init__(self) -> None:
+        for key, (low, high) in self.RANGES.items():
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                reach = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+                raise UsageError(f"{key}={value}: {key} is {reach}.")
 
     @classmethod
     def tiny(cls) -> Self:

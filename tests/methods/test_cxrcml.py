@@ -3,8 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
+from bench.errors import UsageError
 from bench.protocol.batches import Split
 from bench.protocol.conformance import planted_dataset
 from cxrcml import triplet_loss
@@ -70,6 +72,23 @@ def test_diagnostics_explain_the_metric_loss() -> None:
     assert sum(told["clusterings"][0]["occupancy"]) == 80
     assert 0 < told["last_epoch"]["active_triplets"] <= 1
     assert 0 < told["last_epoch"]["anchors_with_positive"] <= 1
+
+
+@pytest.mark.parametrize("mining", ["all", "batch_hard", "random"])
+def test_every_way_of_mining_gives_a_loss_with_a_gradient(mining: str) -> None:
+    method, train = _built(mining=mining)
+    method.start_epoch(0, train)
+    method.loss(train.batch(np.arange(32))).backward()
+    gradients = [p.grad for p in method.model.parameters() if p.grad is not None]
+    assert gradients
+    assert all(bool(g.isfinite().all()) for g in gradients)
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(UsageError, match="soft=true"):
+        CxrCmlConfig.tiny().with_settings({"soft": "true", "mining": "random"})
+    with pytest.raises(UsageError, match="n_clusters is at least 1"):
+        CxrCmlConfig.tiny().with_settings({"n_clusters": "0"})
 
 
 def test_a_small_cohort_gets_fewer_clusters() -> None:

@@ -37,6 +37,22 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, value: str) -> None:
         Config.tiny().with_settings({key: value})
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("epochs", "0", "at least 1"),
+        ("batch_size", "1", "at least 2"),
+        ("lr", "-1", "at least 1e-12"),
+        ("lr", "nan", "at least 1e-12"),
+        ("shift", "2", "from 0 to 0.5"),
+        ("early_stop", "-1", "at least 0"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(key: str, value: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Config.tiny().with_settings({key: value})
+
+
 def test_the_preset_cannot_be_changed_by_a_setting() -> None:
     with pytest.raises(UsageError, match="Unknown setting 'preset'"):
         Config.tiny().with_settings({"preset": "paper"})
