@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-# Outweighs any distance: first every class everywhere, then even counts.
-_ABSENT = 1e9
+# Outweighs any distance: first every class everywhere, then even counts. A class with fewer
+# patients than there are parts is spread too, but never at the price of one that can be everywhere.
+_ABSENT, _ABSENT_ANYHOW = 1e9, 1e6
 _PARTNERS = 16
 _PASS, _TRIES = 2**17, 2**22
 _STARTS = 8
@@ -49,10 +50,13 @@ def deal(
     """
     totals = np.bincount(counts.column, counts.amount, minlength=len(counts.weight))
     placeable = counts.wanted & (totals >= len(shares))
+    charge = np.where(placeable, _ABSENT, np.where(counts.wanted, _ABSENT_ANYHOW, 0.0))
     best, fewest = np.empty(0, dtype=np.int8), np.inf
     # One start is enough but for small sets in which patients share their rare classes.
     for start in range(_STARTS):
-        dealt = _Dealt(shares, np.outer(shares, totals), np.zeros((len(shares), len(totals))))
+        dealt = _Dealt(
+            shares, np.outer(shares, totals), np.zeros((len(shares), len(totals))), charge
+        )
         part = _deal_once(counts, dealt, hardness, (*seed, start))
         absent = int((dealt.state[:, placeable] < 0.5).sum())
         if absent < fewest:
@@ -68,6 +72,8 @@ class _Dealt(NamedTuple):
     shares: np.ndarray
     targets: np.ndarray
     state: np.ndarray
+    charge: np.ndarray
+    """(D,) what it costs when a part has nothing of a count."""
 
 
 def _deal_once(
@@ -108,8 +114,7 @@ def _change(counts, dealt, patient, k, sign):  # type: ignore[no-untyped-def]
         now = dealt.state[k, d]
         distance = step * (2.0 * (now - dealt.targets[k, d]) + step)
         change += counts.weight[d] * distance / dealt.shares[k]
-        if counts.wanted[d]:
-            change += _ABSENT * (int(now + step < 0.5) - int(now < 0.5))
+        change += dealt.charge[d] * (int(now + step < 0.5) - int(now < 0.5))
     return change
 
 
