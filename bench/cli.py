@@ -169,15 +169,21 @@ def table(
     from bench.report.render import FORMATS, check_table, write_table
     from bench.report.tables import make_table
 
-    for name in names:
+    def shown(name: str) -> None:
         made = make_table(results, name, which, options)
         if check:
             for file in check_table(made, results / name):
                 click.echo(f"{file}: as the records give it", err=True)
-            continue
+            return
         click.echo(FORMATS[form](made), nl=False)
         files = write_table(made, results / name)
         click.echo(f"Written: {', '.join(str(file) for file in files)}\n", err=True)
+
+    if check:
+        for name in names:
+            shown(name)
+    else:
+        _each(names, shown)
 
 
 @main.command()
@@ -199,9 +205,28 @@ def power(study: str | None, difference: float, baseline: str | None, results: P
     from bench.report.power_table import power_table
     from bench.report.render import markdown
 
-    for name in names:
+    def shown(name: str) -> None:
         made = power_table(results, name, difference, Options(baseline=baseline))
         click.echo(markdown(made), nl=False)
+
+    _each(names, shown)
+
+
+def _each(names: list[str], show: Callable[[str], None]) -> None:
+    """Shows every study there is something to show of; the others are named, none spoils another.
+
+    Raises:
+        BenchError: the last one, if there is nothing to show of any.
+    """
+    failures: list[BenchError] = []
+    for name in names:
+        try:
+            show(name)
+        except BenchError as error:
+            failures.append(error)
+            if len(failures) == len(names):
+                raise
+            click.echo(f"{name}: {error}\n", err=True)
 
 
 def _studies(study: str | None, results: Path) -> list[str]:

@@ -55,7 +55,8 @@ class ClipMethod(Method):
     ) -> nn.Module:
         prompts = [prompts_for(policy, classes) for policy in POLICIES]
         asked = [text for p in prompts for text in (*p.positive, *(p.negative or ()))]
-        self._tokens = Tokens([*texts, *asked], compact=self.config.tower == "tiny")
+        # Sampled captions join clauses by a comma, which no text needs to hold by itself.
+        self._tokens = Tokens([*texts, *asked, ","], compact=self.config.tower == "tiny")
         self._truncated = sum(self._tokens.is_truncated(text) for text in texts)
         return ClipTowers(self.config.tower, self._tokens.vocabulary_size).to(device)
 

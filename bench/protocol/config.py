@@ -50,7 +50,7 @@ class Config:
         "lr": (1e-12, math.inf),
         "weight_decay": (0, math.inf),
         "shift": (0, 0.5),
-        "plateau_factor": (0, 1),
+        "plateau_factor": (0, 0.99),
         "plateau_patience": (0, math.inf),
         "early_stop": (0, math.inf),
     }

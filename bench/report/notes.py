@@ -9,7 +9,7 @@ import numpy as np
 from bench.report.compare import Comparison, no_bootstrap
 from bench.report.options import METRICS, Options
 from bench.report.results import RowResults
-from bench.report.scores import REPLICATES, SEED
+from bench.report.scores import REPLICATES, SEED, drawn_trials
 from bench.report.table import interval_text, p_text
 from bench.stats.significance import required_effect
 
@@ -46,7 +46,18 @@ def data_notes(rows: Sequence[RowResults], options: Options) -> list[str]:
     for row in rows:
         expected = row.train_test.shape[0] * row.train_test.shape[1]
         if len(row.folders) < expected:
-            notes.append(f"{row.title}: only {len(row.folders)} of {expected} trials are finished.")
+            whole = (
+                f"; mean and sd are of its {plural(len(row.complete), 'complete run')}"
+                if row.complete
+                else ""
+            )
+            notes.append(
+                f"{row.title}: only {len(row.folders)} of {expected} trials are finished{whole}."
+            )
+        if row.left_out:
+            notes.append(
+                f"{row.title}: {plural(row.left_out, 'trial')} of other code or settings left out."
+            )
     return notes
 
 
@@ -116,8 +127,8 @@ def procedure_words(over: str) -> str:
 
 def patient_words(comparison: Comparison) -> str:
     """The bootstrap in one sentence or two."""
-    runs = len({run for run, _ in comparison.row.folders})
-    drawn = "within each fold" if runs == 1 else f"for all {runs} runs together"
+    trials = drawn_trials(comparison.row, comparison.other)
+    drawn = f"within each fold of run {trials[0][0]}" if trials else "within each fold"
     sources = " and each source" if len(comparison.row.told["data"]["sources"]) > 1 else ""
     return (
         f"Paired bootstrap of {comparison.row.told['data']['patients']} patients, drawn {drawn} "
@@ -145,9 +156,11 @@ def refused(comparisons: Sequence[Comparison], options: Options) -> str | None:
     assert test.mean is not None
     needed = effect * test.sd
     title = METRICS[options.metric].title
-    room = 1 - float(nearest.other.by_run(nearest.group)[0].mean())
+    reached = nearest.other.by_run(nearest.group)[0]
     perfect = (
-        f", and a perfect method would gain {room:.3f}" if options.metric != "ap-ratio" else ""
+        f", and a perfect method would gain {1 - float(reached.mean()):.3f}"
+        if options.metric != "ap-ratio" and len(reached)
+        else ""
     )
     return (
         f"{start} with {plural(test.n, 'difference')} over runs and folds and "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ import numpy as np
 from bench.errors import ResultsError, UsageError
 from bench.report.options import METRICS, Group, Options
 from bench.runs.record import SCHEMA, digest, read_record
-from bench.runs.trial import trials_folder
+from bench.runs.trial import identity_of, place_of, trials_folder
+
+Found = tuple[Path, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class RowResults:
     """Of each finished trial, by run and fold."""
     told: Mapping[str, Any]
     """The first record: what is said under the table comes from it."""
+    left_out: int
+    """Finished trials that were made by other code, settings or on another partition."""
+
+    @property
+    def complete(self) -> tuple[int, ...]:
+        """Runs of which every fold is there."""
+        folds = range(self.train_test.shape[1])
+        return tuple(r for r in self.runs if all((r, fold) in self.folders for fold in folds))
 
     @property
     def key(self) -> tuple[str, str]:
@@ -53,8 +63,12 @@ class RowResults:
         return np.array([group.holds(name) for name in self.classes], dtype=bool)
 
     def by_class(self) -> np.ndarray:
-        """(runs, classes) mean over the folds where the class is defined."""
-        return nanmean(self.values, axis=1)
+        """(runs, classes) mean over the folds where the class is defined.
+
+        Of the complete runs; of all there are where none is complete.
+        """
+        whole = [self.runs.index(run) for run in self.complete or self.runs]
+        return nanmean(self.values[whole], axis=1)
 
     def by_run(self, group: Group) -> tuple[np.ndarray, int, int]:
         """A group's metric in each run, how many classes are defined in every run, of how many.
@@ -76,8 +90,9 @@ class RowResults:
 def load_results(results: Path, study: str, options: Options) -> list[RowResults]:
     """The rows of a study from its records, in the order of their names.
 
-    Records of another partition (data, folds, seed) than the most common one are left out: they
-    are leftovers of an earlier study in the same folder.
+    Left out are records of another partition (data, folds, seed) than most, and of a row those of
+    another version (settings, code, prompts) than most, the newer one where it is a draw: they
+    are leftovers of earlier work in the same folder, and a mean over both would be of nothing.
 
     Raises:
         ResultsError: no finished trial, or a metric that needs scores which are not there.
@@ -93,12 +108,14 @@ def load_results(results: Path, study: str, options: Options) -> list[RowResults
         raise UsageError(f"No scores for prompts '{options.policy}'; there are {[*policies]}.")
     partitions = Counter(_partition(record) for _, record in records)
     kept, _ = partitions.most_common(1)[0]
-    rows: dict[tuple[str, str], list[tuple[Path, dict[str, Any]]]] = {}
+    rows: dict[tuple[str, str], list[Found]] = {}
     for folder, record in records:
         if _partition(record) == kept:
             key = (record["spec"]["method"], record["spec"]["row"])
             rows.setdefault(key, []).append((folder, record))
-    return [_row(found, options) for _, found in sorted(rows.items())]
+    digests = _digests([record for found in rows.values() for _, record in found])
+    kept_rows = ((_one_version(found, digests), len(found)) for _, found in sorted(rows.items()))
+    return [_row(found, of_all - len(found), options) for found, of_all in kept_rows if found]
 
 
 def studies(results: Path) -> list[str]:
@@ -116,12 +133,25 @@ def nanmean(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _records(trials: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Finished records with their folders, in the order of their names."""
+    """Finished records with their folders, in the order of their names.
+
+    A record in a folder that is not its own (a copy somebody kept) is not a trial of the study.
+    """
     for path in sorted(trials.glob("*/run-*_fold-*/record.json")):
         folder = path.parent
         exported = not (folder / "scores.npz").exists()
         record = _exported(path) if exported else read_record(folder)
-        if record is not None and record.get("status") == "done":
+        if record is None or record.get("status") != "done":
+            continue
+        try:
+            belongs = folder == trials / place_of(record["spec"])
+            told = (record["data"]["positive_patients"], record["split"]["test"], record["metrics"])
+        except (KeyError, TypeError, ValueError):
+            raise ResultsError(
+                f"{path} is a finished record without what a table needs. Move the folder away "
+                "and run the trial again."
+            ) from None
+        if belongs and all(told):
             yield folder, record
 
 
@@ -140,7 +170,30 @@ def _partition(record: Mapping[str, Any]) -> tuple[str, int, int]:
     return (spec["fingerprint"], spec["folds"], spec["seed"])
 
 
-def _row(found: list[tuple[Path, dict[str, Any]]], options: Options) -> RowResults:
+def _digests(records: Iterable[Mapping[str, Any]]) -> dict[int, str | None]:
+    """Of each run the fold table that most of its trials were made with."""
+    by_run: dict[int, Counter[str | None]] = {}
+    for record in records:
+        by_run.setdefault(record["spec"]["run"], Counter())[record["split"].get("digest")] += 1
+    return {run: counted.most_common(1)[0][0] for run, counted in by_run.items()}
+
+
+def _one_version(found: list[Found], digests: Mapping[int, str | None]) -> list[Found]:
+    """The records that were made by one version of a row, on the common partition."""
+    versions: dict[str, list[Found]] = {}
+    for folder, record in found:
+        if record["split"].get("digest") == digests[record["spec"]["run"]]:
+            of_trial = {"run": None, "fold": None}
+            version = json.dumps(identity_of(record["spec"]) | of_trial, sort_keys=True)
+            versions.setdefault(version, []).append((folder, record))
+
+    def newest(members: list[Found]) -> str:
+        return max(str(r.get("provenance", {}).get("finished", "")) for _, r in members)
+
+    return max(versions.values(), key=lambda members: (len(members), newest(members)), default=[])
+
+
+def _row(found: list[Found], left_out: int, options: Options) -> RowResults:
     first = found[0][1]
     spec = first["spec"]
     classes = tuple(spec["classes"])
@@ -169,6 +222,7 @@ def _row(found: list[tuple[Path, dict[str, Any]]], options: Options) -> RowResul
         positives=positives,
         folders={(r["spec"]["run"], r["spec"]["fold"]): folder for folder, r in found},
         told=first,
+        left_out=left_out,
     )
     if METRICS[options.metric].cross_fitted:
         from bench.report.scores import cross_fitted

@@ -28,10 +28,11 @@ def run_table(study: str, rows: Sequence[RowResults], options: Options) -> Table
     for row in rows:
         for group in options.groups:
             by_fold, (by_run, _, _) = row.by_fold(group), row.by_run(group)
+            of_run = dict(zip(row.complete or row.runs, by_run, strict=False))
             for place, run in enumerate(row.runs):
                 line = [words(row.title), words(group.title), count(run)]
                 line += [_value(value) for value in by_fold[place]]
-                lines.append((*line, _value(by_run[place] if len(by_run) else np.nan)))
+                lines.append((*line, _value(of_run.get(run, np.nan))))
     notes = [
         *data_notes(rows, options),
         f"A fold's value is the mean {metric.title} over the classes defined in that fold. A run's "

@@ -52,13 +52,15 @@ def patient_bootstraps(
 ) -> list[Mapping[str, Estimate]]:
     """Of each pair (a, b) the difference of AUC by group over draws of patients.
 
-    All trials that both rows have are stacked, run after run: the models are fixed, the patients
-    are drawn. Classes are those that are defined in every run of both.
+    The fixed models are those of one run, the first that both rows have whole, and patients are
+    drawn within its folds. Stacking all runs and drawing patients from all together gives intervals
+    that are too narrow (`tests/perf/type_one_error.py`). Classes are those that are defined in
+    every run of both.
     """
     together: dict[tuple[Trials, bytes], list[int]] = {}
     for place, (a, b) in enumerate(pairs):
         # Rows of the same trials and classes go through one bootstrap: a sweep a row, not a pair.
-        shared = tuple(sorted(set(a.folders) & set(b.folders)))
+        shared = drawn_trials(a, b)
         together.setdefault((shared, _defined(a, b).tobytes()), []).append(place)
     found: list[Mapping[str, Estimate]] = [{} for _ in pairs]
     for (trials, _), places in together.items():
@@ -92,6 +94,15 @@ def patient_bootstraps(
         for place, result in zip(places, results.values(), strict=True):
             found[place] = result.groups
     return found
+
+
+def drawn_trials(a: RowResults, b: RowResults) -> Trials:
+    """The trials of the run whose models are compared: the first that is complete in both rows,
+    or else the first that both have begun."""
+    shared = sorted(set(a.folders) & set(b.folders))
+    whole = [trial for trial in shared if trial[0] in set(a.complete) & set(b.complete)]
+    chosen = whole or shared
+    return tuple(trial for trial in chosen if trial[0] == chosen[0][0])
 
 
 def cross_fitted(row: RowResults, options: Options) -> np.ndarray:

@@ -73,6 +73,10 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
         raise UsageError(f"--folds {request.folds}: cross-validation needs at least 2 folds.")
     if request.runs < 1 or request.jobs < 1:
         raise UsageError("--runs and --jobs are at least 1.")
+    if request.seed < 0:
+        raise UsageError(f"--seed {request.seed}: a seed is not negative.")
+    if request.study is not None and Path(request.study).name != request.study:
+        raise UsageError(f"--study {request.study}: a study's name is one folder, without '/'.")
     rows = _rows(request, say)
     data = request.data or ("phantom" if request.preset == "tiny" else "phantom:size=224")
     say(f"Opening {data} ...")
@@ -91,6 +95,8 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
     device = _device(request.device)
     with _held(request.results / study):
         planned = plan(specs, request.results, fresh=request.fresh)
+        if not (dataset.synthetic or request.fresh):
+            _refuse_other_data(planned, request.results / study)
         todo = [item.spec for item in planned if item.state != "done"]
         _announce(planned, say)
         failed = 0
@@ -149,7 +155,7 @@ def _rows(request: Request, say: Callable[[str], None]) -> list[_Resolved]:
     if not rows:
         raise UsageError("Nothing to run: give --method NAME or --table 2. See: bench methods.")
     titles = {row.key: row.title for row in study}
-    resolved = []
+    resolved: list[_Resolved] = []
     for row in rows:
         found = find_method(row.method)
         preset = found.cls.Config.of_preset(request.preset)
@@ -159,6 +165,8 @@ def _rows(request: Request, say: Callable[[str], None]) -> list[_Resolved]:
         title = titles.get((found.name, label)) or found.cls.card.title + (
             "" if label == "default" else f" ({label})"
         )
+        if any((found.name, label) == (other.name, other.label) for other in resolved):
+            raise UsageError(f"'{title}' is asked for twice; every row runs once.")
         resolved.append(_Resolved(row.method, found.name, found.code, title, label, config))
     return resolved
 
@@ -205,6 +213,23 @@ def _study_name(request: Request, dataset: Dataset, data: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(parts))
 
 
+def _refuse_other_data(planned: list[Planned], folder: Path) -> None:
+    """Two data folders of one name are no reason to lose what was finished on the first.
+
+    Raises:
+        ResultsError: the study holds finished trials of other data.
+    """
+    others = sum(
+        item.before is not None and item.before["fingerprint"] != item.spec.fingerprint
+        for item in planned
+    )
+    if others:
+        raise ResultsError(
+            f"{folder} holds {others} finished trials of other data (or of other options of it). "
+            "Name another study with --study NAME, or redo them with --fresh."
+        )
+
+
 def _announce(planned: list[Planned], say: Callable[[str], None]) -> None:
     done = sum(item.state == "done" for item in planned)
     todo = len(planned) - done
@@ -221,9 +246,11 @@ def _device(name: str) -> str:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(f"--device {name}: torch sees no GPU. Use --device cpu.")
     try:
-        torch.device(name)
+        usable = torch.device(name).type in {"cpu", "cuda"}
     except RuntimeError:
-        raise UsageError(f"--device {name} is not a device; try auto, cpu or cuda.") from None
+        usable = False
+    if not usable:
+        raise UsageError(f"--device {name} is not a device; try auto, cpu or cuda.")
     return name
 
 

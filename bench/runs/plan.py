@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bench.runs.record import read_record
-from bench.runs.trial import TrialSpec, differences
+from bench.runs.trial import TrialSpec, differences, identity_of
 
 State = Literal["done", "missing", "stale", "failed"]
 
@@ -20,6 +20,8 @@ class Planned:
     spec: TrialSpec
     state: State
     why: str = ""
+    before: Mapping[str, Any] | None = None
+    """Identity of the finished trial that is there and stale."""
 
 
 def plan(specs: Iterable[TrialSpec], results: Path, *, fresh: bool = False) -> list[Planned]:
@@ -42,8 +44,8 @@ def _state(spec: TrialSpec, results: Path, fresh: bool) -> Planned:
     if record["status"] != "done":
         return Planned(spec, "failed", str(record.get("error", "")))
     if record["id"] != spec.id:
-        old = TrialSpec(**{**record["spec"], "classes": tuple(record["spec"]["classes"])})
-        return Planned(spec, "stale", differences(old.identity(), spec.identity()))
+        before = identity_of(record["spec"])
+        return Planned(spec, "stale", differences(before, spec.identity()), before)
     return Planned(spec, "stale", "--fresh") if fresh else Planned(spec, "done")
 
 

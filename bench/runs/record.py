@@ -74,9 +74,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             return None
         if record["status"] == "done" and _sha256(folder / "scores.npz") != record["scores_sha256"]:
             return None
-    except (KeyError, OSError):
+    except (KeyError, OSError, ValueError, TypeError):
         return None
-    return record
+    return record if isinstance(record.get("spec"), dict) else None
 
 
 def read_records(trials: Path) -> Iterator[dict[str, Any]]:

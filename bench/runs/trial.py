@@ -13,6 +13,8 @@ from typing import Any, Literal
 # Raise when the protocol itself changes scores (batching, scoring, seeds): every finished trial
 # then is stale.
 PROTOCOL_VERSION = 1
+# What a trial is called and where its parts lie, which changes no score.
+_NAMES = ("study", "row", "title", "method_reference", "data")
 
 Track = Literal["trained", "released"]
 
@@ -42,10 +44,7 @@ class TrialSpec:
 
     def identity(self) -> dict[str, Any]:
         """What can change scores and nothing else: no title, path, device or job count."""
-        parts = asdict(self)
-        for name in ("study", "row", "title", "method_reference", "data"):
-            del parts[name]
-        return {"protocol": PROTOCOL_VERSION, **parts, "classes": list(self.classes)}
+        return identity_of(self.as_dict())
 
     @property
     def id(self) -> str:
@@ -65,19 +64,29 @@ class TrialSpec:
 
     def folder(self, results: Path) -> Path:
         """Where the record of this trial lives."""
-        return trials_folder(results, self.study) / self.row_folder / self.name
+        return trials_folder(results, self.study) / place_of(self.as_dict())
 
     @property
     def row_folder(self) -> str:
         return f"{self.method}-{self.row}"
 
-    @property
-    def name(self) -> str:
-        return f"run-{self.run:02d}_fold-{self.fold}"
-
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the record."""
-        return asdict(self) | {"classes": list(self.classes), "config": dict(self.config)}
+        return asdict(self) | {
+            "protocol": PROTOCOL_VERSION,
+            "classes": list(self.classes),
+            "config": dict(self.config),
+        }
+
+
+def identity_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of a spec as a record holds it, whatever version wrote it."""
+    return {"protocol": 1} | {k: v for k, v in spec.items() if k not in _NAMES}
+
+
+def place_of(spec: Mapping[str, Any]) -> Path:
+    """Folders of a trial below its study's trials: its row, then its run and fold."""
+    return Path(f"{spec['method']}-{spec['row']}", f"run-{spec['run']:02d}_fold-{spec['fold']}")
 
 
 def trials_folder(results: Path, study: str) -> Path:

@@ -74,6 +74,14 @@ def test_a_token_without_an_embedding_is_an_error_and_not_a_guess() -> None:
         Tokens(TEXTS, compact=True)(["zebra"])
 
 
+def test_sampled_captions_of_single_label_data_have_embeddings() -> None:
+    """Where no image has two findings, no caption holds the comma that joins sampled clauses."""
+    method = CheXzero(CheXzero.Config.tiny())
+    method.model = method.build(("Edema", "Mass"), ("edema is present",), torch.device("cpu"))
+    with torch.no_grad():
+        assert method.encode_text(["no mass, edema is present"]).shape == (1, 128)
+
+
 def _built() -> CheXzero:
     method = CheXzero(CheXzero.Config.tiny())
     method.model = method.build(("Edema", "Normal"), tuple(TEXTS), torch.device("cpu"))

@@ -81,7 +81,7 @@ def test_both_tests_stand_under_the_table(tmp_path: Path) -> None:
     told = notes(tmp_path)
     assert "New training sets, would the procedure win again?" in told
     assert "New patients, do these fixed models differ? Paired bootstrap of 40 patients" in told
-    assert "for all 2 runs together" in told
+    assert "drawn within each fold of run 0 with all their images" in told
     row = rows_of(tmp_path)["cxrcml"]
     low, value, high = (row[f"rare_patients_{name}"] for name in ("low", "difference", "high"))
     assert isinstance(low, float)

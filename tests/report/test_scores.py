@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from bench.errors import ResultsError
 from bench.report.options import Options
 from bench.report.results import load_results
-from bench.report.scores import REPLICATES, SEED, patient_bootstraps, stack
+from bench.report.scores import REPLICATES, SEED, drawn_trials, patient_bootstraps, stack
 from bench.runs.record import read_record, read_scores, write_record
 from bench.stats.bootstrap import paired_cluster_bootstrap
 from bench.stats.calibration import brier, cross_fitted_f1, cross_fitted_probabilities
@@ -19,13 +20,12 @@ from tests.report.studies import FOLDS, made, notes, rows_of, scored_study, spec
 QUALITY = {"chexzero": 0.3, "cxrcml": 1.0}
 
 
-def test_a_bootstrap_is_that_of_all_runs_stacked(tmp_path: Path) -> None:
+def test_a_bootstrap_is_of_the_models_of_the_first_run_within_its_folds(tmp_path: Path) -> None:
     scored_study(tmp_path, QUALITY)
     base, ours = load_results(tmp_path, "s", Options())
     (found,) = patient_bootstraps([(ours, base)], Options().groups, Options())
-    folders = [(run, fold) for run in range(2) for fold in range(FOLDS)]
     parts = [
-        [read_scores(spec(method, *trial).folder(tmp_path)) for trial in folders]
+        [read_scores(spec(method, 0, fold).folder(tmp_path)) for fold in range(FOLDS)]
         for method in ("cxrcml", "chexzero")
     ]
     joined = {k: np.concatenate([part[k] for part in parts[0]]) for k in ("labels", "patients")}
@@ -34,7 +34,7 @@ def test_a_bootstrap_is_that_of_all_runs_stacked(tmp_path: Path) -> None:
         np.concatenate([part["pair"] for part in parts[1]]),
         joined["labels"],
         joined["patients"],
-        folds=np.repeat(np.arange(4), [len(part["rows"]) for part in parts[0]]),
+        folds=np.repeat(np.arange(FOLDS), [len(part["rows"]) for part in parts[0]]),
         groups={"total": [0, 1]},
         n_replicates=REPLICATES,
         seed=SEED,
@@ -43,13 +43,21 @@ def test_a_bootstrap_is_that_of_all_runs_stacked(tmp_path: Path) -> None:
     assert found["rare"].defined == 1
 
 
-def test_the_difference_drawn_is_the_difference_of_the_table(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_not_the_one_that_is_drawn(tmp_path: Path) -> None:
     scored_study(tmp_path, QUALITY)
-    rows = rows_of(tmp_path)
-    ours, theirs = rows["cxrcml"]["total_auc"], rows["chexzero"]["total_auc"]
+    shutil.rmtree(spec("cxrcml", 0, 1).folder(tmp_path))
+    base, ours = load_results(tmp_path, "s", Options())
+    assert drawn_trials(ours, base) == ((1, 0), (1, 1))
+
+
+def test_the_difference_drawn_is_the_difference_of_the_run(tmp_path: Path) -> None:
+    scored_study(tmp_path, QUALITY)
+    lines = [r for r in made(tmp_path, "runs").records() if (r["run"], r["group"]) == (0, "Total")]
+    ours, theirs = ({r["title"]: r["of_run"] for r in lines}[m] for m in ("cxrcml", "chexzero"))
     assert isinstance(ours, float)
     assert isinstance(theirs, float)
-    assert rows["cxrcml"]["total_patients_difference"] == pytest.approx(ours - theirs, abs=1e-5)
+    drawn = rows_of(tmp_path)["cxrcml"]["total_patients_difference"]
+    assert drawn == pytest.approx(ours - theirs, abs=1e-5)
 
 
 def test_sources_are_kept_apart_in_the_draws(tmp_path: Path) -> None:
@@ -76,7 +84,7 @@ def test_rows_with_other_trials_are_compared_on_what_they_share(tmp_path: Path) 
 
 def test_rows_scored_on_other_images_are_refused(tmp_path: Path) -> None:
     scored_study(tmp_path, QUALITY)
-    folder = spec("cxrcml", 1, 0).folder(tmp_path)
+    folder = spec("cxrcml", 0, 0).folder(tmp_path)
     record, arrays = read_record(folder), read_scores(folder)
     assert record is not None
     write_record(folder, record, scores=arrays | {"rows": arrays["rows"][::-1]}, log=[])

@@ -9,7 +9,16 @@ import pytest
 
 from bench.data import load_dataset
 from bench.errors import ResultsError, UsageError
-from bench.runs.launch import Request, _held, _rows, _specs, _study_name, launch
+from bench.runs.launch import (
+    Request,
+    _held,
+    _refuse_other_data,
+    _rows,
+    _specs,
+    _study_name,
+    launch,
+)
+from bench.runs.plan import Planned
 
 DATA = "phantom:n=60,size=32"
 REQUEST = Request(methods=("cxrcml",), data=DATA, runs=2, folds=2)
@@ -53,6 +62,21 @@ def test_whole_runs_of_every_row_come_first() -> None:
     assert len({s.id for s in specs}) == len(specs) == 8
 
 
+def test_a_row_is_not_run_twice_at_a_time() -> None:
+    with pytest.raises(UsageError, match="'CXR-CML' is asked for twice"):
+        _said(replace(REQUEST, methods=("cxrcml", "cxrcml")))
+
+
+def test_other_data_of_the_same_name_do_not_cost_finished_trials() -> None:
+    dataset = load_dataset(DATA)
+    (spec, *_) = _specs(REQUEST, _rows(REQUEST, print), DATA, dataset, "s")
+    same = Planned(spec, "stale", "prompts changed", spec.identity())
+    _refuse_other_data([same], Path("results/s"))
+    other = replace(same, before=spec.identity() | {"fingerprint": "another"})
+    with pytest.raises(ResultsError, match="holds 1 finished trials of other data"):
+        _refuse_other_data([same, other], Path("results/s"))
+
+
 def test_a_study_is_named_by_its_data_preset_and_partition() -> None:
     dataset = load_dataset(DATA)
     assert _study_name(replace(REQUEST, folds=5), dataset, "phantom") == "phantom-tiny"
@@ -76,6 +100,9 @@ def test_a_held_folder_says_by_whom_and_is_free_afterwards(tmp_path: Path) -> No
         ({"jobs": 0}, "at least 1"),
         ({"methods": ()}, "Nothing to run"),
         ({"device": "tpu9"}, "not a device"),
+        ({"device": "meta"}, "not a device"),
+        ({"seed": -1}, "a seed is not negative"),
+        ({"study": "a/b"}, "one folder, without"),
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused(

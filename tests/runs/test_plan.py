@@ -43,6 +43,22 @@ def test_a_damaged_record_is_redone_and_said(tmp_path: Path) -> None:
     assert (planned.state, planned.why) == ("stale", "its record is damaged")
 
 
+def test_a_record_of_another_version_is_stale_and_not_a_traceback(tmp_path: Path) -> None:
+    told = SPEC.as_dict() | {"protocol": 0, "new_key": 1}
+    record = {"status": "done", "id": "other", "spec": told}
+    write_record(SPEC.folder(tmp_path), record, scores={"pair": np.zeros((1, 1))}, log=[])
+    (planned,) = plan([SPEC], tmp_path)
+    assert (planned.state, planned.why) == ("stale", "new_key 1 -> None; protocol version 0 -> 1")
+
+
+def test_a_record_with_a_number_that_is_none_is_not_trusted(tmp_path: Path) -> None:
+    _record(SPEC, tmp_path)
+    path = SPEC.folder(tmp_path) / "record.json"
+    path.write_text(path.read_text().replace('"fold": 1', '"fold": NaN'))
+    (planned,) = plan([SPEC], tmp_path)
+    assert (planned.state, planned.why) == ("stale", "its record is damaged")
+
+
 def test_fresh_redoes_what_is_done(tmp_path: Path) -> None:
     _record(SPEC, tmp_path)
     assert plan([SPEC], tmp_path, fresh=True)[0].state == "stale"
