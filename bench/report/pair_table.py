@@ -79,7 +79,7 @@ def _line(comparison: Comparison, options: Options) -> tuple[Cell, ...]:
     if estimate is not None and estimate.value is not None and estimate.percentile is not None:
         low, high = estimate.percentile
         patients = Cell(
-            interval_text(estimate.percentile),
+            f"{estimate.value:+.4f} {interval_text(estimate.percentile)}",
             {
                 "difference": estimate.value,
                 "low": low,

@@ -316,6 +316,31 @@ def study_fixed_models(studies: int, patients: int, loss: float) -> dict[str, fl
     return {name: float(np.sqrt(np.mean(np.square(se)))) for name, se in errors.items()}
 
 
+def study_stacked_runs(studies: int, patients: int, runs: int = 4) -> None:
+    """Why the table draws one run: several partitions of the same scores, stacked, beside one."""
+    rejected, covered = Tally(), Tally()
+    for number in range(studies):
+        study = fixed_models(4, number, patients=patients)
+        y, owner = study.data.labels, study.data.patients
+        partitions = [
+            patient_folds(y, owner, n_folds=5, seed=(4, number, run)).fold for run in range(runs)
+        ]
+        stacked = Fixed(
+            np.concatenate([study.a] * runs),
+            np.concatenate([study.b] * runs),
+            Cohort(np.concatenate([owner] * runs), np.concatenate([y] * runs)),
+            np.concatenate([fold + 5 * run for run, fold in enumerate(partitions)]),
+        )
+        for row, world in (("one run (default)", study), (f"{runs} runs stacked", stacked)):
+            told = bootstrap(world, world.data.patients, number)
+            for name, estimate in told.groups.items():
+                rejected.add_p(row, name, estimate.p_value)
+                low, high = estimate.percentile or (1.0, -1.0)
+                covered.add(row, name, low <= 0 <= high)
+    rejected.show(f"Type I error at .05: patient bootstrap, {patients} patients, {studies} studies")
+    covered.show("Coverage of its 95 % percentile interval")
+
+
 def one_model_coverage(covered: Tally, seen: list[PairedBootstrap]) -> None:
     """Adds how often the interval of a single AUC holds the mean AUC of all studies."""
     for name in GROUPS:
@@ -339,6 +364,7 @@ def main() -> None:
     study_power_of_procedures(studies // 2, patients, quality=1.35)
     se = study_fixed_models(studies, patients, loss=0.0)
     study_fixed_models(studies // 2, patients, loss=0.3)
+    study_stacked_runs(studies // 4, patients)
     print("\n| To see 2 points of AUC (alpha .05, power .8) | total | rare |\n|---|---:|---:|")
     names = ("total", "rare")
     needed = [runs_needed(0.02, sd[n], folds=5, ratio=0.25, alpha=ALPHA) for n in names]
