@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bench.errors import BenchError, UsageError, unknown
+from bench.errors import BenchError, MethodError, UsageError, unknown
 from bench.report.options import GROUPINGS, METRICS, TABLES, Options
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -260,12 +260,18 @@ def methods() -> None:
 
     from bench.protocol.method import find_method, method_names
 
-    rows = []
+    rows, broken = [], []
     for name in method_names():
-        card = find_method(name).cls.card
+        try:
+            card = find_method(name).cls.card
+        except MethodError as error:
+            broken.append(f"{name} is broken: {error}")
+            continue
         rows.append((name, card.title, card.citation, card.licence, ", ".join(card.seen) or "-"))
     headers = ("name", "method", "citation", "licence", "weights have seen")
     click.echo(tabulate(rows, headers, tablefmt="github"))
+    for line in broken:
+        click.echo(f"\n{line}")
     click.echo("\nA method of your own: bench run --method ./my_method.py")
 
 
@@ -312,9 +318,17 @@ def data_list() -> None:
 @data.command("show")
 @click.option("--data", default="phantom", show_default=True)
 @click.option("--class", "class_name", help="Only images with this class.")
-@click.option("--count", type=int, default=24, show_default=True)
-@click.option("--size", type=int, default=224, show_default=True, help="Pixels a side of a tile.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Which images are drawn.")
+@click.option("--count", type=click.IntRange(1), default=24, show_default=True)
+@click.option(
+    "--size",
+    type=click.IntRange(16),
+    default=224,
+    show_default=True,
+    help="Pixels a side of a tile.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Which images are drawn."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="PNG file.  [default: DATA-CLASS.png]")
 @_told_plainly
 def data_show(out: Path | None, **options: Any) -> None:

@@ -21,10 +21,10 @@ def show(
         The file and how many images are on it.
 
     Raises:
-        UsageError: no such class, or no image of it.
+        UsageError: no such class, no image of it, or a file that cannot be written.
     """
-    if count < 1:
-        raise UsageError(f"--count {count}: a sheet needs at least one image.")
+    if out is not None and not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}. Make it first.")
     # A phantom drawn for training is small; for looking it is drawn at the size of the tiles.
     spec = data
     if data.split(":")[0] == "phantom" and "size=" not in data:
@@ -36,7 +36,13 @@ def show(
         re.sub(r"[^A-Za-z0-9]+", "-", f"{dataset.name}-{class_name or 'all'}").strip("-") + ".png"
     )
     captions = [_caption(dataset, row, class_name) for row in chosen]
-    contact_sheet(np.asarray(dataset.pixels[np.sort(chosen)])[_rank(chosen)], captions, path)
+    pixels = np.asarray(dataset.pixels[np.sort(chosen)])[_rank(chosen)]
+    try:
+        contact_sheet(pixels, captions, path)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write {path}: {error.strerror or error}. Name another file with --out."
+        ) from error
     return path, len(chosen)
 
 

@@ -67,14 +67,36 @@ def new_store(target: Path) -> Iterator[Path]:
         ) from error
     try:
         yield temporary
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            # Another process finished the same store first; theirs is as good as ours.
-            if not is_finished(target):
-                raise
+        _put(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(temporary: Path, target: Path) -> None:
+    """Renames a finished store to `target`, in place of what is there without being a store."""
+    try:
+        os.rename(temporary, target)
+        return
+    except OSError:
+        # Another process finished the same store first; theirs is as good as ours.
+        if is_finished(target):
+            return
+    aside = temporary.with_name(temporary.name + "-replaced")
+    try:
+        # Moved away first: deleting takes time, in which another process could put its store here.
+        os.rename(target, aside)
+        os.rename(temporary, target)
+    except OSError as error:
+        if not is_finished(target):
+            raise DataError(
+                f"Cannot put prepared data at {target}: {error.strerror}. Delete what is there and "
+                "run the command again."
+            ) from error
+    finally:
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
 
 
 def finish_store(folder: Path, name: str, rows: Rows, *, made_from: Mapping[str, Any]) -> None:
@@ -95,6 +117,7 @@ def finish_store(folder: Path, name: str, rows: Rows, *, made_from: Mapping[str,
             strict=True,
         )
     )
+    columns = {key: [_plain_lines(text) for text in texts] for key, texts in columns.items()}
     columns |= {key: rows.boxes[:, i] for i, key in enumerate(_BOX)}
     pd.DataFrame(columns).to_csv(folder / "rows.csv", index=False)
     np.save(folder / "labels.npy", rows.labels)
@@ -113,6 +136,11 @@ def finish_store(folder: Path, name: str, rows: Rows, *, made_from: Mapping[str,
         ).hexdigest(),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
+def _plain_lines(text: str) -> str:
+    """`text` with one kind of line end: a lone carriage return would be read back as a new row."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def is_finished(folder: Path) -> bool:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from bench.data import Dataset
 from bench.protocol.batches import Split
 from bench.protocol.captions import meta_captions
 from bench.protocol.method import Method, find_method
-from bench.protocol.prompts import POLICIES, prompts_for
+from bench.protocol.prompts import POLICIES, Prompts, prompts_for
 from bench.protocol.trainer import train
 from bench.stats.metrics import auroc
 
@@ -29,71 +34,118 @@ class Finding:
     mend: str
 
 
+class _CannotGoOn(Exception):
+    """An adapter failed in a way that leaves nothing for the later checks to look at."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        self.finding = Finding(what, False, f"{mend} The later checks were not run.")
+
+
 def check_method(reference: str) -> list[Finding]:
     """What an adapter does on a planted signal: three classes, three bright places.
+
+    The list ends with the first failure after which nothing more can be checked.
 
     Raises:
         UsageError, MethodError: it cannot be found or imported.
     """
     cls = find_method(reference).cls
+    findings: list[Finding] = []
+    try:
+        findings.extend(_checks(cls))
+    except _CannotGoOn as stop:
+        findings.append(stop.finding)
+    return findings
+
+
+def _checks(cls: type[Method]) -> Iterator[Finding]:
     dataset = planted_dataset()
     numpy_state = _numpy_state()
     method, first, kept_seed = _trained(cls, dataset)
     images = torch.from_numpy(dataset.pixels[:16]).unsqueeze(1)
-    findings: list[Finding] = []
-
-    def expect(what: str, holds: bool, mend: str) -> None:
-        findings.append(Finding(what, holds, mend))
-
-    with torch.no_grad():
-        for policy in POLICIES:
-            prompts = prompts_for(policy, CLASSES)
-            scores = method.score(images, prompts)
-            expect(
-                f"score() under '{policy}' is (images, classes) and finite",
-                tuple(scores.shape) == (16, 3) and bool(scores.isfinite().all()),
-                "Return one finite number an image and class, higher = more likely present.",
-            )
-            halves = torch.cat([method.score(part, prompts) for part in images.split(5)])
-            expect(
-                f"scores under '{policy}' do not depend on the batch",
-                torch.allclose(scores, halves, atol=1e-4),
-                "Put the model in eval mode layers that batch statistics do not touch; score each "
-                "image for itself.",
-            )
-            turned = prompts_for(policy, CLASSES[::-1])
-            expect(
-                f"columns under '{policy}' follow the order of the prompts",
-                torch.allclose(scores, method.score(images, turned).flip(1), atol=1e-4),
-                "Build the columns from prompts.classes, not from a fixed list.",
-            )
-    expect(
+    for policy in POLICIES:
+        prompts = prompts_for(policy, CLASSES)
+        scores = _scores(method, images, prompts)
+        yield Finding(
+            f"score() under '{policy}' is (images, classes) and finite",
+            bool(scores.isfinite().all()),
+            "Return one finite number an image and class, higher = more likely present.",
+        )
+        halves = torch.cat([_scores(method, part, prompts) for part in images.split(5)])
+        yield Finding(
+            f"scores under '{policy}' do not depend on the batch",
+            torch.allclose(scores, halves, atol=1e-4),
+            "Put the model in eval mode layers that batch statistics do not touch; score each "
+            "image for itself.",
+        )
+        turned = _scores(method, images, prompts_for(policy, CLASSES[::-1]))
+        yield Finding(
+            f"columns under '{policy}' follow the order of the prompts",
+            torch.allclose(scores, turned.flip(1), atol=1e-4),
+            "Build the columns from prompts.classes, not from a fixed list.",
+        )
+    yield Finding(
         "the planted signal is found and points the right way (AUC above .7)",
         _mean_auc(method, dataset) > 0.7,
         "A lower score for images with the class means a turned sign or swapped prompts; a value "
         "near .5 means that nothing is learnt in 30 epochs: look at the loss and the lr.",
     )
-    expect(
+    yield Finding(
         "training lowers the loss",
         first[-1] < first[0],
         "The loss must fall on a signal this plain; check that it has a gradient.",
     )
     again, _, _ = _trained(cls, dataset)
-    with torch.no_grad():
-        prompts = prompts_for("pair", CLASSES)
-        same = torch.equal(method.score(images, prompts), again.score(images, prompts))
-    expect(
+    prompts = prompts_for("pair", CLASSES)
+    yield Finding(
         "training twice from one seed gives the same scores",
-        same,
+        torch.equal(_scores(method, images, prompts), _scores(again, images, prompts)),
         "Draw all randomness from torch's generator (seeded by the harness) or from row numbers.",
     )
-    expect(
+    yield Finding(
         "no global generator is seeded",
         kept_seed and numpy_state == _numpy_state(),
         "Remove torch.manual_seed, np.random.seed and the like; the harness seeds around every "
         "call.",
     )
-    return findings
+
+
+@contextmanager
+def _running(what: str, cls: type[Method]) -> Iterator[None]:
+    """Turns whatever an adapter's code raises into a finding that says what and where.
+
+    Raises:
+        _CannotGoOn: the block raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename == inspect.getfile(cls)]
+        place = f" in {own[-1].name}(), line {own[-1].lineno}" if own else ""
+        raise _CannotGoOn(what, f"It raised {type(error).__name__}{place}: {error}") from error
+
+
+@torch.no_grad()
+def _scores(method: Method, images: Tensor, prompts: Prompts) -> Tensor:
+    """The scores as float32.
+
+    Raises:
+        _CannotGoOn: there are none, or they are not one number an image and class.
+    """
+    what = f"score() under '{prompts.policy}' gives a tensor of (images, classes)"
+    with _running(what, type(method)):
+        scores = method.score(images, prompts)
+    if not isinstance(scores, Tensor):
+        raise _CannotGoOn(what, f"It gave a {type(scores).__name__}; return a torch.Tensor.")
+    expected = (len(images), len(prompts.classes))
+    if tuple(scores.shape) != expected or scores.is_complex():
+        raise _CannotGoOn(
+            what,
+            f"It gave {tuple(scores.shape)} of {scores.dtype} where {expected} real numbers are "
+            "asked for.",
+        )
+    return scores.float()
 
 
 def planted_dataset() -> Dataset:
@@ -133,8 +185,9 @@ def _numpy_state() -> bytes:
 
 def _trained(cls: type[Method], dataset: Dataset) -> tuple[Method, list[float], bool]:
     """A trained method, its loss by epoch, and whether torch still has the seed it was given."""
-    config = replace(cls.Config.tiny(), epochs=30, batch_size=16)
-    method = cls(config)
+    with _running("a method is made from its tiny Config", cls):
+        config = replace(cls.Config.tiny(), epochs=30, batch_size=16)
+        method = cls(config)
     device = torch.device("cpu")
     captions = meta_captions(dataset.labels, dataset.mask, dataset.classes)
     rows = np.arange(len(dataset))
@@ -142,21 +195,33 @@ def _trained(cls: type[Method], dataset: Dataset) -> tuple[Method, list[float], 
     held = Split(dataset, rows[-_IMAGES // 4 :], captions, captions, config.image_size, device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        method.model = method.build(dataset.classes, captions, device)
-        training = train(method, part, held, (0, 0, 0), lambda entry: None)
+        method.model = _built(method, dataset.classes, captions, device)
+        with _running("loss() can be trained on", cls):
+            training = train(method, part, held, (0, 0, 0), lambda entry: None)
         method.model.eval()
-        with torch.no_grad():
-            images = torch.from_numpy(dataset.pixels[:4]).unsqueeze(1)
-            method.score(images, prompts_for(POLICIES[0], dataset.classes))
+        images = torch.from_numpy(dataset.pixels[:4]).unsqueeze(1)
+        _scores(method, images, prompts_for(POLICIES[0], dataset.classes))
         kept_seed = torch.initial_seed() == _SEED
     return method, [entry["loss"] for entry in training.history], kept_seed
 
 
-@torch.no_grad()
+def _built(
+    method: Method, classes: tuple[str, ...], texts: tuple[str, ...], device: torch.device
+) -> nn.Module:
+    what = "build() gives the modules to train"
+    with _running(what, type(method)):
+        model = method.build(classes, texts, device)
+    if not isinstance(model, nn.Module):
+        raise _CannotGoOn(what, f"It gave a {type(model).__name__}; return a torch.nn.Module.")
+    return model
+
+
 def _mean_auc(method: Method, dataset: Dataset) -> float:
-    """Mean AUC over classes on the quarter that was not trained on."""
+    """Mean AUC over classes on the quarter not trained on; NaN where scores are not finite."""
     held = slice(len(dataset) - len(dataset) // 4, None)
     images = torch.from_numpy(dataset.pixels[held]).unsqueeze(1)
-    scores = method.score(images, prompts_for("positive", CLASSES)).float().numpy()
+    scores = _scores(method, images, prompts_for("positive", CLASSES)).numpy()
+    if not np.isfinite(scores).all():
+        return float("nan")
     values = [auroc(scores[:, c], dataset.labels[held, c]) for c in range(len(CLASSES))]
     return float(np.mean([value for value in values if value is not None]))

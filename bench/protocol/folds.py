@@ -93,7 +93,10 @@ class FoldTable:
         train, test = self.split(k)
         members = np.unique(self._code[train])
         if len(members) < 2:
-            raise DataError(f"Fold {k} trains on 1 patient; validation needs another one.")
+            raise DataError(
+                f"Fold {k} trains on 1 patient; validation needs another one. Take more patients "
+                "or fewer folds."
+            )
         images = np.bincount(self._code[train], minlength=len(self._positives))[members]
         positives = self._positives[members]
         part = deal(

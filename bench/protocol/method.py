@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -123,18 +124,22 @@ def find_method(reference: str) -> Found:
 
     Raises:
         UsageError: there is no such method or file.
-        MethodError: the file cannot be imported or does not hold exactly one method.
+        MethodError: the file or package cannot be imported or does not hold exactly one method.
     """
     if reference.endswith(".py"):
         return _from_file(Path(reference).expanduser())
     if reference in _ours():
-        module = importlib.import_module(f"methods.{reference}")
-        cls = _only_method(module, f"methods/{reference}.py")
+        where = f"methods/{reference}.py"
+        module = _imported(where, lambda: importlib.import_module(f"methods.{reference}"))
+        cls = _only_method(module, where)
         return Found(reference, cls, f"v{cls.version}")
     for point in entry_points(group=ENTRY_POINTS, name=reference):
-        cls = point.load()
+        package = point.dist.name if point.dist else "unknown"
+        where = f"Package {package}: entry point '{reference}' ({point.value})"
+        cls = _imported(where, point.load)
         if not (isinstance(cls, type) and issubclass(cls, Method)):
-            raise MethodError(f"Entry point '{reference}' ({point.value}) is not a Method.")
+            raise MethodError(f"{where} is not a Method.")
+        _refuse_without_card(cls, where)
         return Found(reference, cls, f"{point.value} v{cls.version}")
     raise UsageError(
         unknown("method", reference, method_names())
@@ -149,6 +154,13 @@ def _ours() -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
+def _imported(where: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:
+        raise MethodError(f"{where} fails on import: {type(error).__name__}: {error}") from error
+
+
 def _from_file(path: Path) -> Found:
     if not path.is_file():
         raise UsageError(f"No method file at {path}.")
@@ -161,11 +173,12 @@ def _from_file(path: Path) -> Found:
         module = importlib.util.module_from_spec(spec)
         # Registered before it runs: dataclasses look their module up while they are made.
         sys.modules[name] = module
+        loader = spec.loader
         try:
-            spec.loader.exec_module(module)
-        except Exception as error:
+            _imported(str(path), lambda: loader.exec_module(module))
+        except MethodError:
             del sys.modules[name]
-            raise MethodError(f"{path} fails on import: {type(error).__name__}: {error}") from error
+            raise
     cls = _only_method(sys.modules[name], str(path))
     return Found(path.stem, cls, digest)
 
@@ -184,7 +197,10 @@ def _only_method(module: Any, where: str) -> type[Method]:
             f"{where} holds {len(candidates)} subclasses of bench.protocol.method.Method; a method "
             "file holds exactly one."
         )
-    cls = candidates[0]
+    _refuse_without_card(candidates[0], where)
+    return candidates[0]
+
+
+def _refuse_without_card(cls: type[Method], where: str) -> None:
     if not isinstance(getattr(cls, "card", None), Card):
         raise MethodError(f"{where}: {cls.__name__} has no `card = Card(...)`.")
-    return cls

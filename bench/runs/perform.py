@@ -106,7 +106,6 @@ def _run(
     captions = meta_captions(dataset.labels, dataset.mask, dataset.classes)
     texts = dataset.reports if config.text == "reports" else captions
     everyone = table.train_valid_test(spec.fold, VALID_FRACTION)
-    _assert_patients_apart(dataset.patients, everyone)
     # An image without a text cannot be contrasted; it is still scored when it is in the test fold.
     with_text = np.array([bool(text) for text in texts])
     fit, held = (rows[with_text[rows]] for rows in everyone[:2])
@@ -180,16 +179,6 @@ def _assert_plain(told: dict[str, Any]) -> None:
         raise MethodError(
             f"The record of the trial is not plain and finite ({error}); look at diagnostics()."
         ) from error
-
-
-def _assert_patients_apart(patients: np.ndarray, parts: tuple[np.ndarray, ...]) -> None:
-    """Checked on every split, whatever made it: a patient in two parts would be a leak."""
-    seen: set[str] = set()
-    for rows in parts:
-        here = set(patients[rows].tolist())
-        if seen & here:
-            raise TrialError(f"{len(seen & here)} patients are in two parts of the split.")
-        seen |= here
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from bench.data.decode import read_square
 from bench.errors import DataError
@@ -64,3 +64,39 @@ def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_square(tmp_path / "gone.png", 64)
+
+
+@pytest.mark.parametrize("name", ["turned.jpg", "turned.png", "turned.tif"])
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (1, 1)), (6, (0, 1))])
+def test_an_image_is_turned_as_its_exif_says(
+    tmp_path: Path, name: str, orientation: int, corner: tuple[int, int]
+) -> None:
+    pixels = np.zeros((30, 60), np.uint8)
+    pixels[:15, :30] = 255
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).save(tmp_path / name, exif=exif)
+    square, (top, left, height, width) = read_square(tmp_path / name, 60)
+    assert (height, width) == ((60, 30) if orientation == 6 else (30, 60))
+    picture = square[top : top + height, left : left + width]
+    quarters = picture.reshape(2, height // 2, 2, width // 2).mean(axis=(1, 3))
+    assert np.unravel_index(quarters.argmax(), (2, 2)) == corner
+    assert quarters.max() > 240
+
+
+@pytest.mark.parametrize("spoilt", [[0.5, np.nan], [np.nan, np.nan], [0.5, np.inf]])
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, spoilt: list[float]) -> None:
+    Image.fromarray(np.tile(np.float32(spoilt), (20, 10))).save(tmp_path / "float.tif")
+    with pytest.raises(DataError, match="not finite"):
+        read_square(tmp_path / "float.tif", 32)
+
+
+def test_an_image_is_turned_though_another_tag_is_spoilt(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Make] = "maker"
+    Image.fromarray(np.zeros((20, 40), np.uint8)).save(tmp_path / "whole.jpg", exif=exif)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    make, width = (int(tag).to_bytes(2) for tag in (ExifTags.Base.Make, ExifTags.Base.ImageWidth))
+    (tmp_path / "spoilt.jpg").write_bytes(whole.replace(make, width, 1))  # a width in letters
+    assert read_square(tmp_path / "spoilt.jpg", 40)[1] == (0, 10, 40, 20)

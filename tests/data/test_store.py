@@ -121,3 +121,26 @@ def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(DataError, match="CXR_BENCH_CACHE"), new_store(tmp_path / "taken" / "s"):
         pass
+
+
+@pytest.mark.parametrize("manifest", [None, "{half"])
+def test_what_lies_unfinished_in_the_cache_is_replaced(
+    tmp_path: Path, manifest: str | None
+) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "pixels.npy").write_bytes(b"half")
+    if manifest is not None:
+        (tmp_path / "s" / "manifest.json").write_text(manifest)
+    assert len(open_store(_store(tmp_path / "s"))) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_file_in_the_place_of_a_store_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("a file")
+    assert len(open_store(_store(tmp_path / "s"))) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_lone_carriage_return_is_a_line_end_and_not_a_row(tmp_path: Path) -> None:
+    store = _store(tmp_path / "s", findings=["One.\rTwo.", "\r", "One.\r\nTwo."])
+    assert open_store(store).findings == ("One.\nTwo.", "\n", "One.\nTwo.")

@@ -60,3 +60,56 @@ def test_the_planted_signal_is_where_the_label_says() -> None:
     data = planted_dataset()
     corner = data.pixels[:, 4:20, 4:20].mean(axis=(1, 2))
     assert corner[data.labels[:, 0] == 1].min() > corner[data.labels[:, 0] == 0].max()
+
+
+_SCORE = "        columns = torch.tensor("
+_RAISES = "        raise KeyError('lost')\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "mend"),
+    [
+        (
+            "        self.place =",
+            _RAISES + "        self.place =",
+            "build()",
+            "KeyError in build()",
+        ),
+        ("        wrong = F.", _RAISES + "        wrong = F.", "loss()", "KeyError in loss()"),
+        (_SCORE, _RAISES + _SCORE, "score()", "KeyError in score()"),
+        ("return model.to(device)", "return None", "build()", "gave a NoneType"),
+        ("        wrong = F.", "        return 1.0\n        wrong = F.", "loss()", "'item'"),
+        ("[:, columns]", "[:, columns[:2]]", "score()", "(4, 2)"),
+        ("[:, columns]", "[:, columns].tolist()", "score()", "gave a list"),
+    ],
+)
+def test_an_adapter_that_raises_or_gives_something_else_fails_without_a_traceback(
+    tmp_path: Path, old: str, new: str, what: str, mend: str
+) -> None:
+    code = adapter()
+    assert code.count(old) == 1
+    (tmp_path / "raising.py").write_text(code.replace(old, new))
+    (finding,) = check_method(str(tmp_path / "raising.py"))
+    assert not finding.passed
+    assert finding.what.startswith(what)
+    assert mend in finding.mend
+    assert "later checks were not run" in finding.mend
+
+
+def test_what_was_checked_before_a_failure_is_kept_and_nothing_after_it(tmp_path: Path) -> None:
+    one_policy = adapter().replace(
+        _SCORE, "        assert prompts.negative, 'no negatives'\n" + _SCORE
+    )
+    (tmp_path / "one.py").write_text(one_policy)
+    *before, last = check_method(str(tmp_path / "one.py"))
+    assert len(before) == 3
+    assert all(finding.passed and "'pair'" in finding.what for finding in before)
+    assert not last.passed
+    assert "AssertionError in score()" in last.mend
+
+
+def test_scores_that_are_not_finite_fail_without_a_traceback(tmp_path: Path) -> None:
+    endless = adapter().replace("[:, columns]", "[:, columns] * float('nan')")
+    failures = _failures(tmp_path / "endless.py", endless)
+    assert any("finite" in failure for failure in failures)
+    assert any("points the right way" in failure for failure in failures)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bench.cli import main
 from bench.errors import MethodError, UsageError
 from bench.protocol.method import find_method, method_names
 from tests.test_readme import adapter
@@ -72,3 +74,27 @@ def test_a_method_without_a_card_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bare.py").write_text(bare)
     with pytest.raises(MethodError, match="Prototypes has no `card"):
         find_method(str(tmp_path / "bare.py"))
+
+
+def test_a_package_that_fails_on_import_is_named_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install(tmp_path, "broken_package", "Prototypes", monkeypatch)
+    (tmp_path / "broken_package.py").write_text("import nothing_like_this\n")
+    said = "Package broken_package: entry point 'theirs' .* fails on import: ModuleNotFoundError"
+    with pytest.raises(MethodError, match=said):
+        find_method("theirs")
+    listed = CliRunner().invoke(main, ["methods"])
+    assert listed.exit_code == 0, listed.output
+    assert "theirs is broken: Package broken_package" in listed.output
+    assert "| cxrcml" in listed.output
+
+
+def test_a_packaged_method_without_a_card_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install(tmp_path, "bare_package", "Prototypes", monkeypatch)
+    bare = adapter().replace("    card = Card(", "    other = Card(")
+    (tmp_path / "bare_package.py").write_text(bare)
+    with pytest.raises(MethodError, match=r"bare_package.*Prototypes has no `card"):
+        find_method("theirs")

@@ -8,9 +8,13 @@ source does not say, and is masked.
 
 from __future__ import annotations
 
+import csv
 import difflib
+import errno
 import hashlib
+import io
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +29,13 @@ from bench.errors import DataError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
 NEEDED = ("image", "patient_id")
 OPTIONAL = ("study_id", "view", "source", "report_findings", "report_impression")
 # DICOM view codes and the words that public sets use for a picture taken from the side.
 _LATERAL = {"LATERAL", "LL", "RL", "LLD", "LAT", "L"}
+_IDENTIFIERS = ("image", "patient_id", "study_id", "source")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _SHOWN = 5
 
 
@@ -49,16 +55,18 @@ def prepare(spec: DataSpec, size: int, skip_unreadable: bool) -> Path:
     if not file.is_file():
         raise DataError(f"No label file at {file}. --data csv:PATH takes a folder with labels.csv.")
     root = file.parent.resolve()
-    content = hashlib.sha256(file.read_bytes()).hexdigest()
-    key = json.dumps([VERSION, str(root), content, size, views, skip_unreadable])
+    content = _bytes(file)
+    labels_sha256 = hashlib.sha256(content).hexdigest()
+    table = _read_table(content, file)
+    stamps = [_stamp(root, image) for image in table["image"]]
+    key = json.dumps([VERSION, str(root), labels_sha256, size, views, skip_unreadable, stamps])
     name = root.name
     target = cache_folder() / f"csv-{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if is_finished(target):
         return target
-    table = _read_table(file)
-    table, left_out = _select_views(table, views)
+    paths = _inside(root, table, file)
+    table, left_out = _select_views(table, views, file)
     labels, classes = _labels(table, file)
-    paths = _inside(root, table["image"].tolist(), file)
     with new_store(target) as folder:
         pixels = np.lib.format.open_memmap(
             folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(table), size, size)
@@ -66,9 +74,9 @@ def prepare(spec: DataSpec, size: int, skip_unreadable: bool) -> Path:
         boxes = np.zeros((len(table), 4), np.int16)
         unreadable: dict[str, str] = {}
         kept = np.ones(len(table), bool)
-        for row, path in enumerate(paths):
+        for row, line in enumerate(table.index):
             try:
-                pixels[row], boxes[row] = read_square(path, size)
+                pixels[row], boxes[row] = read_square(paths[line], size)
             except DataError as error:
                 unreadable[table["image"].iloc[row]] = str(error)
                 kept[row] = False
@@ -92,42 +100,118 @@ def prepare(spec: DataSpec, size: int, skip_unreadable: bool) -> Path:
                 boxes=boxes[kept],
                 left_out=left_out | unreadable,
             ),
-            made_from={"reader": "csv", "version": VERSION, "labels_sha256": content, "size": size},
+            made_from={
+                "reader": "csv",
+                "version": VERSION,
+                "labels_sha256": labels_sha256,
+                "size": size,
+            },
         )
     return target
 
 
-def _read_table(file: Path) -> pd.DataFrame:
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _stamp(root: Path, image: str) -> tuple[str, int, int]:
+    """What changes when an image is replaced, or mended where there was none."""
+    try:
+        status = os.stat(os.path.join(root, image))
+    except (OSError, ValueError):
+        return image, -1, -1
+    return image, status.st_size, status.st_mtime_ns
+
+
+def _read_table(content: bytes, file: Path) -> pd.DataFrame:
+    """The rows by the line of the file they begin in, identifiers without blanks around them."""
     import pandas as pd
 
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise DataError(f"{file} is not a UTF-8 CSV table: {error}") from error
+    header, rows = _parse(text, file)
+    _refuse_header(header, text, file)
+    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=str)
+    for column in _IDENTIFIERS:
+        if column in table:
+            table[column] = table[column].str.strip()
     for column in NEEDED:
-        if column not in table:
-            close = difflib.get_close_matches(column, list(table.columns), n=1)
-            hint = f" Is it '{close[0]}'? Rename it." if close else ""
-            raise DataError(
-                f"{file} has no column '{column}'.{hint} Needed: {', '.join(NEEDED)} and at least "
-                f"one class. Found: {', '.join(map(str, table.columns[:12]))}."
-            )
-        empty = np.flatnonzero((table[column].str.strip() == "").to_numpy())
+        empty = table.index[table[column] == ""]
         if len(empty):
-            raise DataError(f"{file} line {empty[0] + 2}: '{column}' is empty.")
-    repeated = table["image"][table["image"].duplicated()]
-    if len(repeated):
-        raise DataError(
-            f"{file} names {len(repeated)} images twice, first '{repeated.iloc[0]}'. Keep one row "
-            "an image."
-        )
+            raise DataError(f"{file} line {empty[0]}: '{column}' is empty.")
     return table
 
 
-def _select_views(table: pd.DataFrame, views: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def _parse(text: str, file: Path) -> tuple[list[str], dict[int, list[str]]]:
+    """Header, and the fields of each row by its line; missing ones at its end are empty."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: dict[int, list[str]] = {}
+    line = 1
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        line = reader.line_num + 1
+        for fields in reader:
+            if len(fields) > len(header):
+                raise DataError(
+                    f"{file} line {line}: {len(fields)} fields under {len(header)} column names. "
+                    "Remove commas at the end of the line, and put text that holds a comma in "
+                    "double quotes."
+                )
+            if fields:
+                rows[line] = fields + [""] * (len(header) - len(fields))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{file} line {line} is not CSV: {error}.{_other_separator(text)} A double quote "
+            "inside quoted text is written twice."
+        ) from error
+    return header, rows
+
+
+def _refuse_header(header: list[str], text: str, file: Path) -> None:
+    for column in NEEDED:
+        if column not in header:
+            close = difflib.get_close_matches(column, header, n=1)
+            hint = f" Is it '{close[0]}'? Rename it." if close else ""
+            raise DataError(
+                f"{file} has no column '{column}'.{_other_separator(text) or hint} Needed: "
+                f"{', '.join(NEEDED)} and at least one class. Found: {', '.join(header[:12])}."
+            )
+    for column in (*NEEDED, *OPTIONAL, *CLASSES):
+        if header.count(column) > 1:
+            raise DataError(
+                f"{file} has {header.count(column)} columns '{column}'. Keep one and rename or "
+                "remove the others."
+            )
+
+
+def _other_separator(text: str) -> str:
+    """A hint where the first line has no comma but another separator."""
+    first = text.split("\n", 1)[0]
+    for character, name in _SEPARATORS.items():
+        if "," not in first and character in first:
+            return f" Its columns seem to be separated by {name}; save it with commas."
+    return ""
+
+
+def _select_views(
+    table: pd.DataFrame, views: str, file: Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    if not len(table):
+        raise DataError(f"{file}: no image left, for it has a header and no rows.")
     if views == "all" or "view" not in table:
         return table, {}
     lateral = table["view"].str.strip().str.upper().isin(_LATERAL)
+    if lateral.all():
+        raise DataError(
+            f"{file}: no image left, for all {len(table)} are lateral views. To use them: "
+            "--data csv:PATH,views=all."
+        )
     return table[~lateral], dict.fromkeys(table["image"][lateral], "lateral view")
 
 
@@ -154,7 +238,7 @@ def _labels(table: pd.DataFrame, file: Path) -> tuple[np.ndarray, tuple[str, ...
         coded = values.map({"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": UNLABELLED})
         bad = np.flatnonzero(coded.isna().to_numpy())
         if len(bad):
-            line = int(table.index[bad[0]]) + 2
+            line = table.index[bad[0]]
             raise DataError(
                 f"{file} line {line}: '{name}' is '{values.iloc[bad[0]]}'. A label is 1, 0 or "
                 "empty (empty = the source does not say)."
@@ -163,15 +247,40 @@ def _labels(table: pd.DataFrame, file: Path) -> tuple[np.ndarray, tuple[str, ...
     return labels, classes
 
 
-def _inside(root: Path, images: list[str], file: Path) -> list[Path]:
-    """Paths below `root`; a name that leads out of it is refused, whatever it points to."""
-    paths = []
-    for line, image in enumerate(images, start=2):
-        path = (root / image).resolve()
+def _inside(root: Path, table: pd.DataFrame, file: Path) -> dict[int, Path]:
+    """The path of each line's image, all below `root` and each named once, or it is refused."""
+    named: dict[Path, tuple[int, str]] = {}
+    twice = []
+    for line, image in zip(table.index.tolist(), table["image"].tolist(), strict=True):
+        try:
+            path = _resolved(root / image)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{file} line {line}: image {image!r} cannot be a file ({error}). Mend the name."
+            ) from error
         if not path.is_relative_to(root):
-            raise DataError(f"{file} (row {line}): image '{image}' lies outside {root}.")
-        paths.append(path)
-    return paths
+            raise DataError(f"{file} line {line}: image '{image}' lies outside {root}.")
+        if path in named:
+            twice.append((*named[path], line, image))
+        named.setdefault(path, (line, image))
+    if twice:
+        line, image, later, again = twice[0]
+        raise DataError(
+            f"{file} names {len(twice)} images twice, first '{image}' (line {line}) and '{again}' "
+            f"(line {later}). Keep one row an image."
+        )
+    return {line: path for path, (line, _) in named.items()}
+
+
+def _resolved(path: Path) -> Path:
+    """`path` without links. Unlike `Path.resolve`, a loop is an OSError in every Python."""
+    real = Path(os.path.realpath(path))
+    try:
+        real.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
+    return real
 
 
 def _column(table: pd.DataFrame, name: str) -> list[str]:

@@ -24,8 +24,11 @@ def prepare(spec: DataSpec, size: int, skip_unreadable: bool) -> Path:
     """
     options = {key: _integer(key, spec.options.get(key, value)) for key, value in DEFAULTS.items()}
     n, side, seed = options["n"], options["size"], options["seed"]
-    if n < 60 or side < 32:
-        raise UsageError(f"phantom:n={n},size={side}: n is at least 60 and size at least 32.")
+    if n < 60 or side < 32 or seed < 0:
+        raise UsageError(
+            f"phantom:n={n},size={side},seed={seed}: n is at least 60, size at least 32 and seed "
+            "at least 0."
+        )
     target = cache_folder() / f"phantom-n{n}-size{side}-seed{seed}-{_drawing()}"
     if is_finished(target):
         return target
