@@ -8,11 +8,11 @@ from bench.report.compare import Comparison, compare
 from bench.report.notes import (
     BELOW_CHANCE,
     below_chance,
+    comparison_notes,
     data_notes,
     is_below_chance,
     is_marked,
     no_baseline,
-    test_notes,
 )
 from bench.report.options import METRICS, Group, Options
 from bench.report.paper import paper_cell, paper_notes
@@ -75,7 +75,7 @@ def main_table(
         *data_notes(rows, options),
         _spread_note(rows, metric.title),
         *below_chance(rows, options),
-        *([no_baseline(rows)] if baseline is None else test_notes(found, baseline, options)),
+        *([no_baseline(rows)] if baseline is None else comparison_notes(found, baseline, options)),
         *(paper_notes(rows, options) if options.paper else []),
     ]
     return Table(

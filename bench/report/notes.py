@@ -89,7 +89,7 @@ def no_baseline(rows: Sequence[RowResults]) -> str:
     )
 
 
-def test_notes(
+def comparison_notes(
     found: Mapping[str, Sequence[Comparison]], baseline: RowResults, options: Options
 ) -> list[str]:
     """Both tests against the baseline with exact p, row by row, and when a mark is refused."""
