@@ -46,7 +46,14 @@ class Split:
         texts: tuple[str, ...],
         image_size: int,
         device: torch.device,
+        frame: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
+        """
+        Args:
+            image_size: longest side of a picture in pixels; smaller ones are used as they are.
+            frame: makes a method's own (S, S) input of a picture without padding; without it
+                images are the padded squares that all methods share.
+        """
         self.dataset = dataset
         self.rows = rows
         self.device = device
@@ -54,8 +61,12 @@ class Split:
         self._texts = texts
         self._reports = dataset.reports
         # The part is gathered once: an epoch then reads memory, whatever the disk does.
-        pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[rows])).unsqueeze(1)
-        self._images = _shrink(pixels, image_size).to(device)
+        if frame is None:
+            pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[rows])).unsqueeze(1)
+            self._images = _shrink(pixels, image_size).to(device)
+        else:
+            framed = [frame(_picture(dataset, row)) for row in rows]
+            self._images = torch.from_numpy(np.stack(framed)).unsqueeze(1).to(device)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -119,6 +130,12 @@ class Split:
             parts.append(part)
         method.model.train(was_training)
         return torch.cat(parts)
+
+
+def _picture(dataset: Dataset, row: int) -> np.ndarray:
+    """The (h, w) uint8 picture of a row without the padding around it."""
+    top, left, height, width = dataset.boxes[row]
+    return np.ascontiguousarray(dataset.pixels[row, top : top + height, left : left + width])
 
 
 def _move(images: Tensor, moves: np.ndarray) -> Tensor:

@@ -7,20 +7,31 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 from bench.errors import UsageError, unknown
+
+_ADDED = "added"
+
+
+def added(default: Any) -> Any:
+    """A field that came after trials had been recorded, and changes none of them at its default.
+
+    At that value it is left out of the record, so that older records keep their identity.
+    """
+    return field(default=default, metadata={_ADDED: True})
 
 
 @dataclass(frozen=True)
 class Config:
     """The training recipe every method shares; a method's own `Config` adds its fields.
 
-    `tiny` is the same code at a size a laptop trains in seconds, `paper` the paper's values.
+    `tiny` is the same code at a size a laptop trains in seconds, `paper` the paper's values,
+    `upstream` the recipe of the method's own authors (towers, preprocessing, optimiser, schedule).
     """
 
-    preset: Literal["tiny", "paper"] = "tiny"
+    preset: Literal["tiny", "paper", "upstream"] = "tiny"
     text: Literal["meta", "reports"] = "meta"
     """What is trained on: captions made from labels, or the reports' own words."""
     image_size: int = 112
@@ -34,7 +45,8 @@ class Config:
     clauses: Literal["all", "some"] = "some"
     """Augmentation of meta captions: every step reads all positive clauses in class order, as the
     paper has it, or a random part of what the labels say (`captions.ClauseSampler`)."""
-    schedule: Literal["one_cycle", "plateau"] = "one_cycle"
+    schedule: Literal["one_cycle", "plateau", "constant", "own"] = "one_cycle"
+    """`own` asks the method for the rate of every step (`Method.rate`)."""
     plateau_factor: float = 0.1
     plateau_patience: int = 2
     """Epochs without a better validation loss before the learning rate falls."""
@@ -42,6 +54,14 @@ class Config:
     """Epochs without a better validation loss before training ends; None = never."""
     select: Literal["best", "last"] = "last"
     """Which epoch is scored: the best validation loss, or the last."""
+
+    optimiser: Literal["adamw", "sgd"] = added("adamw")
+    """sgd has momentum 0.9."""
+    clip_gradient: float | None = added(None)
+    """Largest norm of a step's gradient; None = not clipped."""
+    preprocessing: Literal["common", "own"] = added("common")
+    """Pictures as all methods see them (padded to a square), or framed and augmented as the
+    method's authors do (`Method.frame`)."""
 
     RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
         "image_size": (8, 4096),
@@ -53,6 +73,7 @@ class Config:
         "plateau_factor": (0, 0.99),
         "plateau_patience": (0, math.inf),
         "early_stop": (0, math.inf),
+        "clip_gradient": (1e-12, math.inf),
     }
     """Smallest and largest value of each number; a subclass extends it with its own."""
 
@@ -86,13 +107,22 @@ class Config:
         )
 
     @classmethod
+    def upstream(cls) -> Self:
+        """The recipe of the method's own authors; a method that has one overrides this.
+
+        Raises:
+            UsageError: the method declares none.
+        """
+        raise UsageError(f"{cls.__name__} has no preset 'upstream'. Presets: tiny, paper.")
+
+    @classmethod
     def of_preset(cls, preset: str) -> Self:
         """The preset by name.
 
         Raises:
             UsageError: there is no such preset.
         """
-        presets = {"tiny": cls.tiny, "paper": cls.paper}
+        presets = {"tiny": cls.tiny, "paper": cls.paper, "upstream": cls.upstream}
         if preset not in presets:
             raise UsageError(unknown("preset", preset, presets))
         return presets[preset]()
@@ -114,8 +144,12 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the record; JSON has no infinity, so it becomes the word."""
-        values = dataclasses.asdict(self)
-        return {key: "inf" if value == math.inf else value for key, value in values.items()}
+        values: dict[str, Any] = {}
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if not (entry.metadata.get(_ADDED) and value == entry.default):
+                values[entry.name] = "inf" if value == math.inf else value
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

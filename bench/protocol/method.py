@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,13 +21,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import MethodError, UsageError, unknown
 from bench.protocol.config import Config
+from bench.protocol.prompts import POLICIES, Policy
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor, nn
 
     from bench.protocol.batches import Batch, Split
     from bench.protocol.prompts import Prompts
+    from bench.protocol.weights import Checkpoint
 
 ENTRY_POINTS = "bench.methods"
 
@@ -39,6 +42,25 @@ class Weights:
     name: str
     sha256: str | None
     where: str
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What strict loading of a state_dict into a method would meet; all keys in upstream names."""
+
+    sizes: str
+    """The model the shapes speak of, in words, e.g. "ViT-B/32 at 224, text 12x512"."""
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshapen: tuple[str, ...] = ()
+    """`key: shape found, shape expected`."""
+    harmless: tuple[str, ...] = ()
+    """Keys that are known to carry nothing the method needs, and are dropped."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the state can be loaded."""
+        return not (self.missing or self.unexpected or self.misshapen)
 
 
 @dataclass(frozen=True)
@@ -65,13 +87,18 @@ class Method(abc.ABC):
     version: ClassVar[int] = 1
     """Raise it when a change of code changes scores: finished trials become stale, to be redone."""
 
+    policies: ClassVar[tuple[Policy, ...]] = POLICIES
+    """How it can be asked; a method with a zero-shot procedure of its own adds "own"."""
+
     model: nn.Module
     """What `build` returned; the harness trains its parameters and keeps its state."""
     weights: str = "random"
     """Where the initial weights came from; `build` sets it when it loads any."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, checkpoints: Sequence[Checkpoint] = ()) -> None:
         self.config = config  # an instance of self.Config
+        self.checkpoints = tuple(checkpoints)
+        """Weights to start from, named by `--weights`; empty = from scratch. `build` reads them."""
 
     @abc.abstractmethod
     def build(
@@ -92,6 +119,27 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def score(self, images: Tensor, prompts: Prompts) -> Tensor:
         """(N, C) scores of (N, 1, S, S) uint8 images; higher = more likely present."""
+
+    @classmethod
+    def fit(cls, state: Mapping[str, Tensor]) -> Fit | None:
+        """How a state_dict under its upstream names fits this method; None = it takes no files."""
+        return None
+
+    def frame(self, picture: np.ndarray) -> np.ndarray:
+        """(S, S) uint8 input of an (h, w) uint8 picture, as the authors frame it.
+
+        Called once an image under `preprocessing=own`; the picture is without padding, its longer
+        side `config.image_size`.
+        """
+        raise MethodError(f"{type(self).__name__} has no preprocessing of its own.")
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups for torch's optimiser; a group may set `weight_decay`, `betas`, `eps`."""
+        return [{"params": list(self.model.parameters())}]
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of a step (counted from 0 over all epochs) under `schedule=own`."""
+        raise MethodError(f"{type(self).__name__} has no learning rate schedule of its own.")
 
     def start_epoch(self, epoch: int, train: Split) -> None:  # noqa: B027  # an optional hook
         """Called before each epoch (counted from 0) with the training part of the fold."""

@@ -1,4 +1,4 @@
-"""The two prompt policies, fixed before any result was looked at.
+"""The common prompt policies, fixed before any result was looked at.
 
 `pair` (headline) asks "{}" against "no {}", as CheXzero does; `positive` asks "{} is present",
 the words of the meta captions. Normal is asked against "abnormal".
@@ -15,8 +15,10 @@ from typing import Literal
 from bench.classes import spelled
 from bench.protocol.captions import absence, clause
 
-Policy = Literal["pair", "positive"]
+Policy = Literal["pair", "positive", "own"]
 POLICIES: tuple[Policy, ...] = ("pair", "positive")
+"""The common ones; `own` is the zero-shot procedure of a method's authors, where it declares one.
+Under `own` the texts are those of `positive`, for a method to start from."""
 HEADLINE: Policy = "pair"
 
 
@@ -38,7 +40,7 @@ def prompts_for(policy: Policy, classes: Sequence[str]) -> Prompts:
 negative=('no edema', 'abnormal'))
     """
     names = tuple(classes)
-    if policy == "positive":
+    if policy != "pair":
         return Prompts(policy, names, tuple(clause(name) for name in names), None)
     negative = tuple(absence(name) for name in names)
     return Prompts(policy, names, tuple(spelled(name) for name in names), negative)

@@ -50,16 +50,15 @@ def train(
     """
     config: Config = method.config
     outcome = Training()
-    optimiser = torch.optim.AdamW(
-        method.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-    )
-    schedule = _Schedule(optimiser, config, max(1, len(train_part) // config.batch_size))
+    optimiser = _optimiser(method)
+    schedule = _Schedule(optimiser, method, max(1, len(train_part) // config.batch_size))
     words = None
     if (config.text, config.clauses) == ("meta", "some"):
         data = train_part.dataset
         words = ClauseSampler(data.labels, data.mask, data.classes)
     best, since_best = math.inf, 0
     kept: dict[str, torch.Tensor] | None = None
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for epoch in range(config.epochs):
         rate = optimiser.param_groups[0]["lr"]
         method.model.train()
@@ -76,6 +75,8 @@ def train(
                     "A smaller lr usually mends it (--set lr=...)."
                 )
             loss.backward()
+            if config.clip_gradient is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, config.clip_gradient)
             optimiser.step()
             schedule.after_step()
             outcome.steps += 1
@@ -107,25 +108,41 @@ def train(
     return outcome
 
 
-class _Schedule:
-    """The learning rate over training: one cycle by step, or falling when validation stalls."""
+def _optimiser(method: Method) -> torch.optim.Optimizer:
+    config, groups = method.config, method.parameter_groups()
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(
+            groups, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay, fused=True
+        )
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
-    def __init__(self, optimiser: torch.optim.Optimizer, config: Config, steps: int) -> None:
+
+class _Schedule:
+    """The learning rate over training: by step, falling when validation stalls, or constant."""
+
+    def __init__(self, optimiser: torch.optim.Optimizer, method: Method, steps: int) -> None:
         schedulers = torch.optim.lr_scheduler
-        self._cycle: torch.optim.lr_scheduler.OneCycleLR | None = None
+        config: Config = method.config
+        self._by_step: torch.optim.lr_scheduler.LRScheduler | None = None
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        self._left = max(2, steps * config.epochs) - 1
         if config.schedule == "one_cycle":
-            self._cycle = schedulers.OneCycleLR(
-                optimiser, max_lr=config.lr, total_steps=max(2, steps * config.epochs)
+            self._by_step = schedulers.OneCycleLR(
+                optimiser, max_lr=config.lr, total_steps=self._left + 1
             )
-        else:
+        elif config.schedule == "own":
+            self._by_step = schedulers.LambdaLR(
+                optimiser, lambda step: method.rate(step, steps) / config.lr
+            )
+        elif config.schedule == "plateau":
             self._plateau = schedulers.ReduceLROnPlateau(
                 optimiser, factor=config.plateau_factor, patience=config.plateau_patience
             )
 
     def after_step(self) -> None:
-        if self._cycle is not None and self._cycle.last_epoch < self._cycle.total_steps - 1:
-            self._cycle.step()
+        if self._by_step is not None and self._left > 0:
+            self._by_step.step()
+            self._left -= 1
 
     def after_epoch(self, validation: float | None) -> None:
         if self._plateau is not None and validation is not None:

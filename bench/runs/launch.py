@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,7 +161,7 @@ def _rows(request: Request, say: Callable[[str], None]) -> list[_Resolved]:
         preset = found.cls.Config.of_preset(request.preset)
         settings = {**row.settings, **request.settings}
         config = preset.with_settings(settings)
-        label = row_label(config.as_dict(), preset.as_dict())
+        label = row_label(asdict(config), asdict(preset))
         title = titles.get((found.name, label)) or found.cls.card.title + (
             "" if label == "default" else f" ({label})"
         )
