@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
+import io
 import traceback
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,12 +19,13 @@ from bench.data import Dataset
 from bench.protocol.batches import Split
 from bench.protocol.captions import meta_captions
 from bench.protocol.method import Method, find_method
-from bench.protocol.prompts import POLICIES, Prompts, prompts_for
+from bench.protocol.prompts import POLICIES, Policy, Prompts, prompts_for
 from bench.protocol.trainer import train
 from bench.stats.metrics import auroc
 
 CLASSES = ("Cardiomegaly", "Hernia", "Pleural Effusion")
 _IMAGES, _SIDE = 96, 64
+_EPOCHS = 30
 _SEED = 7_381_250_943  # one that nobody would write into an adapter
 
 
@@ -63,43 +67,18 @@ def _checks(cls: type[Method]) -> Iterator[Finding]:
     numpy_state = _numpy_state()
     method, first, kept_seed = _trained(cls, dataset)
     images = torch.from_numpy(dataset.pixels[:16]).unsqueeze(1)
-    for policy in POLICIES:
-        prompts = prompts_for(policy, CLASSES)
-        scores = _scores(method, images, prompts)
-        yield Finding(
-            f"score() under '{policy}' is (images, classes) and finite",
-            bool(scores.isfinite().all()),
-            "Return one finite number an image and class, higher = more likely present.",
-        )
-        halves = torch.cat([_scores(method, part, prompts) for part in images.split(5)])
-        yield Finding(
-            f"scores under '{policy}' do not depend on the batch",
-            torch.allclose(scores, halves, atol=1e-4),
-            "Put the model in eval mode layers that batch statistics do not touch; score each "
-            "image for itself.",
-        )
-        turned = _scores(method, images, prompts_for(policy, CLASSES[::-1]))
-        yield Finding(
-            f"columns under '{policy}' follow the order of the prompts",
-            torch.allclose(scores, turned.flip(1), atol=1e-4),
-            "Build the columns from prompts.classes, not from a fixed list.",
-        )
-    yield Finding(
-        "the planted signal is found and points the right way (AUC above .7)",
-        _mean_auc(method, dataset) > 0.7,
-        "A lower score for images with the class means a turned sign or swapped prompts; a value "
-        "near .5 means that nothing is learnt in 30 epochs: look at the loss and the lr.",
-    )
+    for policy in cls.policies:
+        yield from _scoring_checks(method, dataset, images, policy)
     yield Finding(
         "training lowers the loss",
         first[-1] < first[0],
         "The loss must fall on a signal this plain; check that it has a gradient.",
     )
-    again, _, _ = _trained(cls, dataset)
     prompts = prompts_for("pair", CLASSES)
+    once, again = (_trained(cls, dataset, epochs=2)[0] for _ in range(2))
     yield Finding(
         "training twice from one seed gives the same scores",
-        torch.equal(_scores(method, images, prompts), _scores(again, images, prompts)),
+        torch.equal(*(_scores(one, images, prompts) for one in (once, again))),
         "Draw all randomness from torch's generator (seeded by the harness) or from row numbers.",
     )
     yield Finding(
@@ -107,6 +86,57 @@ def _checks(cls: type[Method]) -> Iterator[Finding]:
         kept_seed and numpy_state == _numpy_state(),
         "Remove torch.manual_seed, np.random.seed and the like; the harness seeds around every "
         "call.",
+    )
+    yield Finding(
+        "labels that the mask hides are not read",
+        _loss(again, dataset, hidden=0) == _loss(again, dataset, hidden=1),
+        "Read batch.labels only where batch.mask is set: elsewhere the source says nothing.",
+    )
+    scores = _scores(method, images, prompts)
+    yield Finding(
+        "saved and loaded into a new model, scores stay the same",
+        torch.allclose(scores, _scores(_reloaded(method, dataset), images, prompts), atol=1e-6),
+        "Whatever scoring depends on belongs into the model's state (a buffer, where it is not "
+        "trained), or follows from the arguments of build().",
+    )
+    model = weakref.ref(again.model)
+    del again
+    gc.collect()
+    yield Finding(
+        "memory is released with the method",
+        model() is None,
+        "Something outside keeps the model alive: a cache, a global, a registered hook.",
+    )
+
+
+def _scoring_checks(
+    method: Method, dataset: Dataset, images: Tensor, policy: Policy
+) -> Iterator[Finding]:
+    prompts = prompts_for(policy, CLASSES)
+    scores = _scores(method, images, prompts)
+    yield Finding(
+        f"score() under '{policy}' is (images, classes) and finite",
+        bool(scores.isfinite().all()),
+        "Return one finite number an image and class, higher = more likely present.",
+    )
+    halves = torch.cat([_scores(method, part, prompts) for part in images.split(5)])
+    yield Finding(
+        f"scores under '{policy}' do not depend on the batch",
+        torch.allclose(scores, halves, atol=1e-4),
+        "Put the model in eval mode layers that batch statistics do not touch; score each "
+        "image for itself.",
+    )
+    turned = _scores(method, images, prompts_for(policy, CLASSES[::-1]))
+    yield Finding(
+        f"columns under '{policy}' follow the order of the prompts",
+        torch.allclose(scores, turned.flip(1), atol=1e-4),
+        "Build the columns from prompts.classes, not from a fixed list.",
+    )
+    yield Finding(
+        f"the planted signal is found under '{policy}' and points the right way (AUC above .7)",
+        _mean_auc(method, dataset, prompts) > 0.7,
+        "A lower score for images with the class means a turned sign or swapped prompts; a value "
+        f"near .5 means that nothing is learnt in {_EPOCHS} epochs: look at the loss and the lr.",
     )
 
 
@@ -183,19 +213,18 @@ def _numpy_state() -> bytes:
     return bytes(np.random.get_state(legacy=False)["state"]["key"])  # noqa: NPY002
 
 
-def _trained(cls: type[Method], dataset: Dataset) -> tuple[Method, list[float], bool]:
+def _trained(
+    cls: type[Method], dataset: Dataset, epochs: int = _EPOCHS
+) -> tuple[Method, list[float], bool]:
     """A trained method, its loss by epoch, and whether torch still has the seed it was given."""
-    with _running("a method is made from its tiny Config", cls):
-        config = replace(cls.Config.tiny(), epochs=30, batch_size=16)
-        method = cls(config)
-    device = torch.device("cpu")
-    captions = meta_captions(dataset.labels, dataset.mask, dataset.classes)
-    rows = np.arange(len(dataset))
-    part = Split(dataset, rows[: -_IMAGES // 4], captions, captions, config.image_size, device)
-    held = Split(dataset, rows[-_IMAGES // 4 :], captions, captions, config.image_size, device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        method.model = _built(method, dataset.classes, captions, device)
+        method = _untrained(cls, dataset, epochs)
+        quarter = len(dataset) // 4
+        part, held = (
+            _part(method, dataset, slice(-quarter)),
+            _part(method, dataset, slice(-quarter, None)),
+        )
         with _running("loss() can be trained on", cls):
             training = train(method, part, held, (0, 0, 0), lambda entry: None)
         method.model.eval()
@@ -205,22 +234,64 @@ def _trained(cls: type[Method], dataset: Dataset) -> tuple[Method, list[float], 
     return method, [entry["loss"] for entry in training.history], kept_seed
 
 
-def _built(
-    method: Method, classes: tuple[str, ...], texts: tuple[str, ...], device: torch.device
-) -> nn.Module:
+def _untrained(cls: type[Method], dataset: Dataset, epochs: int = _EPOCHS) -> Method:
+    """A method of the tiny preset with its modules built.
+
+    Raises:
+        _CannotGoOn: it cannot be made or built, or what was built is no module.
+    """
+    with _running("a method is made from its tiny Config", cls):
+        # On captions, whatever the method's default: reports never say what is absent here.
+        method = cls(replace(cls.Config.tiny(), text="meta", epochs=epochs, batch_size=16))
     what = "build() gives the modules to train"
-    with _running(what, type(method)):
-        model = method.build(classes, texts, device)
+    with _running(what, cls):
+        model = method.build(dataset.classes, dataset.reports, torch.device("cpu"))
     if not isinstance(model, nn.Module):
         raise _CannotGoOn(what, f"It gave a {type(model).__name__}; return a torch.nn.Module.")
-    return model
+    method.model = model
+    return method
 
 
-def _mean_auc(method: Method, dataset: Dataset) -> float:
+def _part(method: Method, dataset: Dataset, rows: slice) -> Split:
+    texts, device = dataset.reports, torch.device("cpu")
+    places = np.arange(len(dataset))[rows]
+    return Split(dataset, places, texts, texts, method.config.image_size, device)
+
+
+def _loss(method: Method, dataset: Dataset, hidden: int) -> float:
+    """The loss of a batch whose every third label is masked and reads `hidden`."""
+    batch = _part(method, dataset, slice(16)).batch(np.arange(16))
+    mask = torch.arange(batch.mask.numel()).reshape(batch.mask.shape) % 3 != 0
+    labels = torch.where(mask, batch.labels, torch.full_like(batch.labels, hidden))
+    method.model.eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(_SEED)
+        return float(method.loss(replace(batch, labels=labels, mask=mask)))
+
+
+def _reloaded(method: Method, dataset: Dataset) -> Method:
+    """A method built anew, under another seed, with the state of `method` loaded from bytes.
+
+    Raises:
+        _CannotGoOn: the state does not go into a model that `build` makes.
+    """
+    file = io.BytesIO()
+    torch.save(method.model.state_dict(), file)
+    file.seek(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED + 1)
+        fresh = _untrained(type(method), dataset)
+    with _running("the saved state goes into a model that build() makes", type(method)):
+        fresh.model.load_state_dict(torch.load(file, weights_only=True))
+    fresh.model.eval()
+    return fresh
+
+
+def _mean_auc(method: Method, dataset: Dataset, prompts: Prompts) -> float:
     """Mean AUC over classes on the quarter not trained on; NaN where scores are not finite."""
     held = slice(len(dataset) - len(dataset) // 4, None)
     images = torch.from_numpy(dataset.pixels[held]).unsqueeze(1)
-    scores = _scores(method, images, prompts_for("positive", CLASSES)).numpy()
+    scores = _scores(method, images, prompts).numpy()
     if not np.isfinite(scores).all():
         return float("nan")
     values = [auroc(scores[:, c], dataset.labels[held, c]) for c in range(len(CLASSES))]

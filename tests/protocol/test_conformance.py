@@ -25,8 +25,53 @@ def test_a_turned_sign_is_found(tmp_path: Path) -> None:
     turned = adapter().replace(
         "return self.head(self.embed(images))[", "return -self.head(self.embed(images))["
     )
-    (failure,) = _failures(tmp_path / "turned.py", turned)
-    assert "points the right way" in failure
+    failures = _failures(tmp_path / "turned.py", turned)
+    assert len(failures) == 2
+    assert all("points the right way" in failure for failure in failures)
+
+
+def test_a_turned_prompt_pair_is_found(tmp_path: Path) -> None:
+    (tmp_path / "turned.py").write_text(
+        "import dataclasses\n"
+        "from methods.chexzero import CheXzero\n"
+        "class Turned(CheXzero):\n"
+        "    def score(self, images, prompts):\n"
+        "        if prompts.negative is not None:\n"
+        "            prompts = dataclasses.replace(\n"
+        "                prompts, positive=prompts.negative, negative=prompts.positive)\n"
+        "        return super().score(images, prompts)\n"
+    )
+    (failure,) = [f.what for f in check_method(str(tmp_path / "turned.py")) if not f.passed]
+    assert failure.startswith("the planted signal is found under 'pair'")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("(wrong * batch.mask).sum() / batch.mask.sum().clamp(min=1)", "wrong.mean()", "mask"),
+        (
+            "return self.head(self.embed(images))[:, columns]",
+            "return (self.head(self.embed(images)) * self.gain)[:, columns]",
+            "saved and loaded",
+        ),
+        (
+            "        return model.to(device)",
+            "        KEPT.append(model)\n        return model",
+            "memory",
+        ),
+    ],
+)
+def test_what_only_shows_in_use_is_found(tmp_path: Path, old: str, new: str, what: str) -> None:
+    code = adapter()
+    assert code.count(old) == 1
+    code = code.replace(old, new).replace("\n\n@dataclass", "\nKEPT = []\n\n@dataclass", 1)
+    code = code.replace(
+        "        self.network =",
+        "        self.gain = 1 + torch.rand(())\n        self.network =",
+        1,
+    )
+    (failure,) = _failures(tmp_path / "subtle.py", code)
+    assert what in failure
 
 
 def test_a_fixed_order_of_classes_is_found(tmp_path: Path) -> None:
@@ -102,7 +147,7 @@ def test_what_was_checked_before_a_failure_is_kept_and_nothing_after_it(tmp_path
     )
     (tmp_path / "one.py").write_text(one_policy)
     *before, last = check_method(str(tmp_path / "one.py"))
-    assert len(before) == 3
+    assert len(before) == 4
     assert all(finding.passed and "'pair'" in finding.what for finding in before)
     assert not last.passed
     assert "AssertionError in score()" in last.mend
