@@ -38,6 +38,8 @@ class Estimate:
     incomplete: int
     """Replicates that lost a class of the group in some fold, having drawn no positive (or no
     negative) patient of it; the class counts with its other folds, if it has any."""
+    thinned: int
+    """Those of them that lost a class in all its folds: their mean is over fewer classes."""
     reason: str | None = None
     """Why something above is None."""
 
@@ -207,17 +209,17 @@ def _estimate(values: Values, rows: np.ndarray, plan: Plan, *, test: bool) -> Es
     defined = rows[~np.isnan(values.value[rows])]
     if not len(defined):
         return Estimate(
-            None, None, None, None, None, 0, len(rows), 0, 0, "no class of the group is defined"
+            None, None, None, None, None, 0, len(rows), 0, 0, 0, "no class of the group is defined"
         )
     value = float(values.value[defined].mean())
     draws = _nanmean(values.replicate[defined])
     draws = draws[~np.isnan(draws)]
     incomplete = int((values.lost[defined] > 0).any(axis=0).sum())
+    thinned = int(np.isnan(values.replicate[defined]).any(axis=0).sum())
     if len(draws) < 2:
         reason = f"{len(draws)} of {plan.n_replicates} replicates are defined"
-        return Estimate(
-            value, None, None, None, None, len(defined), len(rows), len(draws), incomplete, reason
-        )
+        counts = len(defined), len(rows), len(draws), incomplete, thinned
+        return Estimate(value, None, None, None, None, *counts, reason)
     tail = (1 - plan.level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     bca = _bca(value, draws, _nanmean(values.without[defined]), plan)
@@ -232,6 +234,7 @@ def _estimate(values: Values, rows: np.ndarray, plan: Plan, *, test: bool) -> Es
         classes=len(rows),
         replicates=len(draws),
         incomplete=incomplete,
+        thinned=thinned,
         reason=bca if isinstance(bca, str) else None,
     )
 

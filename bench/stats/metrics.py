@@ -27,8 +27,7 @@ def auroc(scores: np.ndarray, labels: np.ndarray, mask: np.ndarray | None = None
     """Area under the ROC curve by mid-ranks; None when either class is absent.
 
     AUC = (#{positive > negative} + #{positive = negative} / 2) / (positives x negatives), the
-    Mann-Whitney statistic (Hanley & McNeil 1982). Only the negatives below and beside each
-    positive have to be counted, so both sides are sorted apart instead of together.
+    Mann-Whitney statistic (Hanley & McNeil 1982).
 
     Args:
         scores: (N,) any real dtype, higher = more likely present.
@@ -38,8 +37,7 @@ def auroc(scores: np.ndarray, labels: np.ndarray, mask: np.ndarray | None = None
     Raises:
         UsageError: shapes differ. DataError: labels not 0/1, or NaN scores.
     """
-    scores, positive, negative = checked(scores, labels, mask)
-    return _auroc(np.sort(scores[positive]), np.sort(scores[negative]))
+    return _aurocs(*(side[:, None] for side in checked(scores, labels, mask)))[0]
 
 
 def class_aurocs(
@@ -52,10 +50,7 @@ def class_aurocs(
     """
     if np.ndim(scores) != 2:
         raise UsageError(f"scores has shape {np.shape(scores)}; images by classes is meant.")
-    # Here and not above: one class at a time needs no numba, and its import is felt.
-    from bench.stats._columns import column_aurocs
-
-    return column_aurocs(*checked(scores, labels, mask))
+    return _aurocs(*checked(scores, labels, mask))
 
 
 def stratified_auroc(
@@ -79,9 +74,9 @@ def stratified_auroc(
     total, weight = 0.0, 0
     for stratum in np.unique(strata):
         here = strata == stratum
-        within = _auroc(np.sort(scores[positive & here]), np.sort(scores[negative & here]))
+        (within,) = _aurocs(*(side[here, None] for side in (scores, positive, negative)))
         if within is not None:
-            positives = int((positive & here).sum())
+            positives = int(positive[here].sum())
             total += positives * within
             weight += positives
     return total / weight if weight else None
@@ -132,14 +127,11 @@ def group_macros(
     return {name: macro([values[c] for c in members]) for name, members in groups.items()}
 
 
-def _auroc(positives: np.ndarray, negatives: np.ndarray) -> float | None:
-    """Both sorted. Sorted needles keep the binary searches inside the cache."""
-    if not len(positives) or not len(negatives):
-        return None
-    below = int(np.searchsorted(negatives, positives, side="left").sum())
-    not_above = int(np.searchsorted(negatives, positives, side="right").sum())
-    # Integers up to the one division: correctly rounded whatever the number of images.
-    return (below + not_above) / (2 * len(positives) * len(negatives))
+def _aurocs(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> list[float | None]:
+    # Here and not above: numba's import is felt, and other metrics do not need it.
+    from bench.stats._columns import column_aurocs
+
+    return column_aurocs(scores, positive, negative)
 
 
 def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> float | None:

@@ -36,32 +36,44 @@ def side_by_side(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int
     return np.array([[timed(ours)[0], timed(theirs)[0]] for _ in range(rounds)])
 
 
-def long_tail(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores with ties, labels from 30 % to 0.1 %, patients."""
+def drawn(
+    seed: int, highest: float = 0.3, lowest: float = 0.001
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores with ties, labels from 30 % to 0.1 % if not told otherwise, patients."""
     rng = np.random.default_rng(seed)
-    prevalence = np.geomspace(0.3, 0.001, CLASSES)
+    prevalence = np.geomspace(highest, lowest, CLASSES)
     labels = (rng.random((IMAGES, CLASSES)) < prevalence).astype(np.uint8)
     scores = np.round(rng.normal(size=labels.shape) + labels, 3).astype(np.float32)
     return scores, labels, rng.integers(0, PATIENTS, IMAGES)
 
 
 def aucs() -> None:
-    scores, labels, _ = long_tail(0)
-    seconds = side_by_side(
-        lambda: class_aurocs(scores, labels),
-        lambda: roc_auc_score(labels, scores, average=None),
-        rounds=15,
-    )
-    ratio = np.median(seconds[:, 1] / seconds[:, 0])
-    ours = np.array(class_aurocs(scores, labels), dtype=float)
-    distance = np.abs(ours - roc_auc_score(labels, scores, average=None)).max()
-    own, theirs = np.median(seconds, axis=0) * 1e3
-    print(f"class AUC, {IMAGES} x {CLASSES}: {own:.1f} ms, scikit-learn {theirs:.0f} ms, ", end="")
-    print(f"{ratio:.1f} times as fast, largest difference {distance:.0e}")
+    tailed, halves = drawn(0)[:2], drawn(0, 0.5, 0.5)[:2]
+    smooth = tailed[0] + np.random.default_rng(1).normal(scale=0.01, size=tailed[0].shape)
+    for told, scores, labels in (
+        ("a long tail, ties", *tailed),
+        ("the same, few ties", smooth.astype(np.float32), tailed[1]),
+        ("the same, float64", smooth, tailed[1]),
+        ("half the images positive", *halves),
+    ):
+        against = {
+            "scikit-learn": lambda s=scores, y=labels: roc_auc_score(y, s, average=None),
+            "a call a class": lambda s=scores, y=labels: np.array(
+                [roc_auc_score(y[:, c], s[:, c]) for c in range(CLASSES)]
+            ),
+        }
+        print(f"class AUC, {IMAGES} x {CLASSES}, {told}:")
+        for name, theirs in against.items():
+            seconds = side_by_side(lambda s=scores, y=labels: class_aurocs(s, y), theirs, rounds=15)
+            ratio = np.median(seconds[:, 1] / seconds[:, 0])
+            distance = np.abs(np.array(class_aurocs(scores, labels), float) - theirs()).max()
+            own, other = np.median(seconds, axis=0) * 1e3
+            print(f"    {own:.1f} ms, {name} {other:.0f} ms, {ratio:.1f} times as fast, ", end="")
+            print(f"largest difference {distance:.0e}")
 
 
 def bootstraps() -> None:
-    scores, labels, patients = long_tail(0)
+    scores, labels, patients = drawn(0)
     other = (scores + np.random.default_rng(1).normal(size=scores.shape)).astype(np.float32)
     rows_of = np.split(np.argsort(patients, kind="stable"), np.cumsum(np.bincount(patients))[:-1])
     rng = np.random.default_rng(0)

@@ -7,7 +7,9 @@ Two questions, two worlds, both with patients of many images and classes of 24 p
 *Procedures.* Every study draws a new cohort. Two learners (a difference of class means, made from
 the training patients) see different features of the same quality, so neither is better on average
 over cohorts. Ten runs of five patient-grouped folds. In 2 dimensions the learners hardly change
-with their training patients; in 8, with 19 positives to learn from, they change a lot.
+with their training patients; in 8, with 19 positives to learn from, they change a lot. These two
+give the same result whenever the training patients are the same; a third world adds what networks
+have, luck of each training (initial weights, order) that no other training shares.
 
 *Fixed models.* Every study draws new patients for two given scorers of the same true AUC, whose
 scores share an image's and a patient's difficulty and differ by a patient's and an image's luck.
@@ -45,6 +47,8 @@ GROUPS = {
     "one common class": [0],
 }
 STABLE, UNSTABLE = 2, 8
+# Standard deviation of a training's luck, in AUC.
+LUCK = 0.06
 
 
 class Cohort(NamedTuple):
@@ -117,6 +121,7 @@ def procedures(
     patients: int,
     dimensions: int,
     quality: float = 1.0,
+    luck: float = 0.0,
     runs: int = 10,
     folds: int = 5,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +133,7 @@ def procedures(
     for run in range(runs):
         table = patient_folds(data.labels, data.patients, n_folds=folds, seed=(seed, study, run))
         a, b = (np.array(cross_validated(x, data, table.fold, folds), dtype=float) for x in pair)
-        differences.append(a - b)
+        differences.append(a - b + luck * rng.normal(size=(folds, 1)))
         sizes.append(table.images)
     return np.array(differences), np.array(sizes)
 
@@ -227,24 +232,27 @@ class Tally:
             print(f"| {row} | {' | '.join(told)} |")
 
 
-def study_procedures(studies: int, patients: int, dimensions: int) -> dict[str, float]:
+def study_procedures(
+    studies: int, patients: int, dimensions: int, luck: float = 0.0
+) -> dict[str, float]:
     """Prints type I error and why; returns the root mean square sd of the differences by group."""
     tally = Tally()
     found: dict[str, list[TestResult]] = defaultdict(list)
+    of_runs: dict[str, list[float]] = defaultdict(list)
     for study in range(studies):
-        by_class, sizes = procedures(1, study, patients=patients, dimensions=dimensions)
+        by_class, sizes = procedures(1, study, patients=patients, dimensions=dimensions, luck=luck)
         for name in ("total", "rare", "one common class"):
             differences = np.nanmean(by_class[:, :, GROUPS[name]], axis=2)
             found[name].append(nadeau_bengio(differences, sizes))
+            of_runs[name].append(float(differences.mean(axis=1).var(ddof=1)))
             for test, p_value in tests_of_procedures(differences, sizes, study).items():
                 tally.add_p(test, name, p_value)
     tally.show(
-        f"Type I error at .05: procedures in {dimensions} dimensions, {patients} patients, "
-        f"{studies} studies"
+        f"Type I error at .05: procedures in {dimensions} dimensions, luck {luck}, "
+        f"{patients} patients, {studies} studies"
     )
-    print(
-        "\n| What the corrected t assumes | ratio | true | df | true |\n|---|---:|---:|---:|---:|"
-    )
+    print("\n| What the corrected t assumes | ratio | true | df | true | var of run means / s² |")
+    print("|---|---:|---:|---:|---:|---:|")
     spread = {}
     for name, results in found.items():
         means = np.array([test.mean for test in results])
@@ -252,7 +260,8 @@ def study_procedures(studies: int, patients: int, dimensions: int) -> dict[str, 
         ratio = means.var() / variances.mean() - 1 / 50
         # A chi-squared variance of df degrees of freedom has a relative variance of 2 / df.
         df = 2 * variances.mean() ** 2 / variances.var()
-        print(f"| {name} | 0.25 | {ratio:.3f} | 49 | {df:.0f} |")
+        share = np.mean(of_runs[name]) / variances.mean()
+        print(f"| {name} | 0.25 | {ratio:.3f} | 49 | {df:.0f} | {share:.3f} |")
         spread[name] = float(np.sqrt(variances.mean()))
     return spread
 
@@ -361,6 +370,7 @@ def main() -> None:
     started = time.perf_counter()
     study_procedures(studies, patients, STABLE)
     sd = study_procedures(studies, patients, UNSTABLE)
+    study_procedures(studies // 4, patients, UNSTABLE, luck=LUCK)
     study_power_of_procedures(studies // 2, patients, quality=1.35)
     se = study_fixed_models(studies, patients, loss=0.0)
     study_fixed_models(studies // 2, patients, loss=0.3)

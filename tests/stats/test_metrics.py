@@ -41,10 +41,8 @@ def rankings(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def counted(scores: np.ndarray, labels: np.ndarray) -> float | None:
     """AUC by its definition: pairs won, ties half."""
-    pairs = [
-        (p > n) + (p == n) / 2 for p in scores[labels == 1].tolist() for n in scores[labels == 0]
-    ]
-    return float(np.mean(pairs)) if pairs else None
+    p, n = scores[labels == 1][:, None], scores[labels == 0]
+    return float(np.mean((p > n) + (p == n) / 2)) if p.size and n.size else None
 
 
 @given(rankings())
@@ -114,6 +112,31 @@ def test_many_classes_give_exactly_what_one_at_a_time_gives(dtype: type, classes
     together = class_aurocs(scores, labels, mask)
     assert together == [auroc(scores[:, c], labels[:, c], mask[:, c]) for c in range(classes)]
     assert together[-1] is None
+
+
+UNEVEN = {
+    "one far away": lambda rng, n: np.r_[rng.normal(size=n - 1), 1e30],
+    "infinities": lambda rng, n: np.r_[rng.normal(size=n - 9), [-np.inf] * 4, [np.inf] * 5],
+    "all of one value": lambda rng, n: np.full(n, 0.1),
+    "all infinite": lambda rng, n: rng.choice([-np.inf, np.inf], n),
+    "neighbours": lambda rng, n: 1 + rng.integers(0, 90, n) * np.finfo(np.float32).eps,
+    "nearly nothing": lambda rng, n: rng.integers(0, 40, n) * 1e-45,
+    "both zeros": lambda rng, n: rng.choice([-0.0, 0.0, 1.0], n),
+    "the widest": lambda rng, n: rng.choice([-1, 1], n) * rng.uniform(0.9, 1, n) * 3.4e38,
+    "orders of magnitude": lambda rng, n: 10 ** rng.uniform(-37, 37, n),
+}
+
+
+@pytest.mark.parametrize("kind", UNEVEN)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("prevalence", [0.05, 0.5, 0.9])
+def test_scores_that_fill_their_range_unevenly_count_alike(
+    kind: str, dtype: type, prevalence: float
+) -> None:
+    rng = np.random.default_rng(5)
+    scores = UNEVEN[kind](rng, 700).astype(dtype)
+    labels = (rng.random(700) < prevalence).astype(np.uint8)
+    assert auroc(scores, labels) == counted(scores, labels)
 
 
 def test_scores_are_ranked_as_given() -> None:

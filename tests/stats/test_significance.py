@@ -103,7 +103,7 @@ def test_bayesian_posterior_agrees_with_the_corrected_test() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=12))
-@settings(max_examples=15, deadline=None)  # statsmodels takes 50 ms a call
+@settings(max_examples=15)
 def test_adjusted_p_values_equal_statsmodels(p_values: list[float | None]) -> None:
     known = [p for p in p_values if p is not None]
     for ours, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
