@@ -73,15 +73,34 @@ def main() -> None:
 )
 @click.option("--table", type=int, help="Run all rows of the paper's Table 2 or 3.")
 @click.option("--data", help="phantom, phantom:n=240,size=64, or csv:PATH.  [default: phantom]")
-@click.option("--preset", default="tiny", show_default=True, help="tiny or paper.")
+@click.option(
+    "--preset", help="tiny, paper or upstream.  [default: tiny; with --weights the methods' own]"
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="FILE|hf-hub:NAME|local-dir:FOLDER",
+    help="Weights to start from; repeat for an ensemble of released ones.",
+)
+@click.option(
+    "--track",
+    type=click.Choice(["trained", "released"]),
+    default="trained",
+    show_default=True,
+    help="released scores the weights as they are.",
+)
 @click.option("--folds", type=int, default=5, show_default=True)
-@click.option("--runs", type=int, default=10, show_default=True, help="Cross-validations.")
+@click.option("--runs", type=int, help="Cross-validations.  [default: 10; released: 1]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A method's setting.")
 @click.option("--jobs", type=int, help="Processes, of one thread each.  [default: one a core]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @RESULTS
-@click.option("--study", help="Name of the study's folder.  [default: DATA-PRESET]")
+@click.option(
+    "--study",
+    metavar="NAME|FILE.toml",
+    help="Folder of the results, or a study file to run.  [default: DATA-PRESET]",
+)
 @click.option("--fresh", is_flag=True, help="Redo finished trials too.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
 @_told_plainly
@@ -89,7 +108,8 @@ def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
     """Train and score methods over runs and folds; what is done already is skipped."""
     from bench.data.dataset import DataSpec
     from bench.runs.executors.local import default_jobs
-    from bench.runs.launch import Request, launch
+    from bench.runs.launch import launch
+    from bench.runs.rows import Request
 
     if options["data"] is not None:
         DataSpec.parse(options["data"])  # a wrong name should not wait for torch
@@ -127,7 +147,9 @@ def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
     show_default=True,
 )
 @click.option("--metric", type=click.Choice([*METRICS]), default="auroc", show_default=True)
-@click.option("--prompts", "policy", default="pair", show_default=True, help="pair or positive.")
+@click.option(
+    "--prompts", "policy", default="pair", show_default=True, help="pair, positive or own."
+)
 @click.option(
     "--min-patients",
     type=int,
@@ -267,7 +289,8 @@ def methods() -> None:
         except MethodError as error:
             broken.append(f"{name} is broken: {error}")
             continue
-        rows.append((name, card.title, card.citation, card.licence, ", ".join(card.seen) or "-"))
+        seen = "unknown" if card.seen is None else ", ".join(card.seen) or "-"
+        rows.append((name, card.title, card.citation, card.licence, seen))
     headers = ("name", "method", "citation", "licence", "weights have seen")
     click.echo(tabulate(rows, headers, tablefmt="github"))
     for line in broken:
@@ -288,6 +311,42 @@ def check(method: str) -> None:
         if not finding.passed:
             click.echo(f"      {finding.mend}")
     if not all(finding.passed for finding in findings):
+        sys.exit(1)
+
+
+@main.command("new-method")
+@click.argument("name")
+@_told_plainly
+def new_method(name: str) -> None:
+    """Write NAME.py, an adapter that passes `bench check`, to replace by a method of yours."""
+    from bench.protocol.scaffold import write_adapter
+
+    file = write_adapter(name, Path())
+    click.echo(f"{file}: written. Next: bench check ./{file}, bench run --method ./{file}")
+
+
+@main.command()
+@click.argument("file", metavar="FILE")
+@click.option("--method", "methods", multiple=True, metavar="NAME|FILE.py", help="Ask only these.")
+@click.option(
+    "--convert",
+    "out",
+    type=click.Path(path_type=Path),
+    metavar="OUT.safetensors",
+    help="Also write the tensors in the format that holds nothing else.",
+)
+@_told_plainly
+def weights(file: str, methods: tuple[str, ...], out: Path | None) -> None:
+    """Tell which method a file of weights fits; nothing in the file is run."""
+    from bench.protocol.doctor import convert, examine, lines_of
+
+    found = examine(file, methods)
+    for line in lines_of(found):
+        click.echo(line)
+    if out is not None:
+        convert(found.checkpoint, out)
+        click.echo(f"Written: {out}")
+    if not found.fits:
         sys.exit(1)
 
 
@@ -315,6 +374,69 @@ def data_list() -> None:
     click.echo(tabulate(rows, ("--data", "what it is", "options"), tablefmt="github"))
 
 
+@data.command("prepare")
+@click.argument("name", metavar="NAME")
+@click.option("--root", help="Folder as it was downloaded.")
+@click.option("--labels", help="Folder or file of the labels, where they are kept apart.")
+@click.option("--reports", help="Folder of the reports, where they are kept apart.")
+@click.option(
+    "--option", "settings", multiple=True, metavar="KEY=VALUE", help="See: bench data list."
+)
+@click.option(
+    "--size", type=click.IntRange(16, 2048), default=224, show_default=True, help="Pixels a side."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to make.  [default: a cache]")
+@click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: one a core]")
+@_told_plainly
+def data_prepare(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
+    """Make a store of a data set's files, once; killed, it goes on where it stopped.
+
+    bench data prepare mimic-cxr-lt --root mimic-cxr-jpg --labels cxr-lt --reports reports
+    """
+    from bench.data.request import prepare_store
+    from bench.data.summary import summary_lines
+    from bench.runs.executors.local import default_jobs
+
+    store = prepare_store(
+        **options,
+        settings=_pairs(settings, "--option"),
+        jobs=jobs or default_jobs(),
+        tell=lambda line: click.echo(line, err=True),
+    )
+    for line in summary_lines(store):
+        click.echo(line)
+    click.echo(f"Use it: bench run --method cxrcml --data {store}")
+
+
+@data.command("verify")
+@click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
+@_told_plainly
+def data_verify(store: Path) -> None:
+    """Check a prepared store again: its files, its rows and images, and its source if here."""
+    from bench.data.summary import summary_lines
+    from bench.data.verify import failures, verify_store
+
+    failed = failures(verify_store(store), click.echo)
+    if failed:
+        click.echo(f"{store}: {failed} checks failed. Delete the folder and prepare it again.")
+        sys.exit(1)
+    for line in summary_lines(store):
+        click.echo(line)
+
+
+@data.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--layout", type=click.Choice(["mimic-cxr-lt"]), default="mimic-cxr-lt")
+@click.option("--data", default="phantom:n=600,size=224", show_default=True)
+@_told_plainly
+def data_export(folder: Path, layout: str, data: str) -> None:
+    """Write a synthetic data set as a published one's files and tables, for trying a reader."""
+    from bench.data.export import export
+
+    for line in export(data, folder, layout):
+        click.echo(line)
+
+
 @data.command("show")
 @click.option("--data", default="phantom", show_default=True)
 @click.option("--class", "class_name", help="Only images with this class.")
@@ -339,11 +461,11 @@ def data_show(out: Path | None, **options: Any) -> None:
     click.echo(f"{path}: {count} images")
 
 
-def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+def _pairs(settings: tuple[str, ...], option: str = "--set") -> dict[str, str]:
     pairs = {}
     for setting in settings:
         key, sign, value = setting.partition("=")
         if not sign or not key:
-            raise UsageError(f"--set {setting}: write it as KEY=VALUE.")
+            raise UsageError(f"{option} {setting}: write it as KEY=VALUE.")
         pairs[key] = value
     return pairs

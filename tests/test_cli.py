@@ -21,6 +21,7 @@ COMMANDS = [
     "status",
     "methods",
     "check",
+    "weights",
     "data",
     "data list",
     "data show",

@@ -90,19 +90,22 @@ class Split:
         size: int,
         rng: np.random.Generator,
         *,
+        order: np.ndarray | None = None,
         shift: float = 0.0,
         words: Callable[[int, np.random.Generator], str] | None = None,
     ) -> Iterator[Batch]:
-        """Full batches in a random order; a smaller one only when there is no full one.
+        """Full batches in random order; a smaller one only when there is no full one.
 
         In-batch contrast and batch statistics need comparable batches, and under a fresh order
         every epoch each image is seen all the same.
 
         Args:
+            order: the places of the split in the order of an epoch, instead of a random one.
             shift: images are moved by up to this share of their side in both directions.
             words: the text of the image in a row of the data set, instead of its own.
         """
-        order = rng.permutation(len(self))
+        if order is None:
+            order = rng.permutation(len(self))
         reach = round(shift * self._images.shape[-1])
         moves = rng.integers(-reach, reach + 1, (len(order), 2)) if reach else None
         full = max(1, len(order) // size)

@@ -71,8 +71,9 @@ class Card:
     citation: str
     licence: str
     weights: tuple[Weights, ...] = ()
-    seen: tuple[str, ...] = field(default=())
-    """Data sets seen in pre-training of the published weights; drives the contamination mark."""
+    seen: tuple[str, ...] | None = field(default=())
+    """Data sets seen in pre-training of the published weights; drives the contamination mark. None
+    where nobody can say, because the weights are the user's choice."""
 
 
 class Method(abc.ABC):
@@ -143,6 +144,13 @@ class Method(abc.ABC):
 
     def start_epoch(self, epoch: int, train: Split) -> None:  # noqa: B027  # an optional hook
         """Called before each epoch (counted from 0) with the training part of the fold."""
+
+    def order(self, rng: np.random.Generator) -> np.ndarray | None:
+        """Places of the training part in the order an epoch reads them, each at most once.
+
+        Called after `start_epoch`; batches are consecutive places. None is a random order.
+        """
+        return None
 
     def embed(self, images: Tensor) -> Tensor | None:
         """(N, d) image embeddings, or None for a method that has none."""

@@ -65,7 +65,9 @@ def train(
         method.start_epoch(epoch, train_part)
         rng = np.random.default_rng((*seed, epoch))
         total, batches = 0.0, 0
-        for batch in train_part.batches(config.batch_size, rng, shift=config.shift, words=words):
+        for batch in train_part.batches(
+            config.batch_size, rng, order=method.order(rng), shift=config.shift, words=words
+        ):
             optimiser.zero_grad(set_to_none=True)
             loss = method.loss(batch)
             value = loss.item()

@@ -12,6 +12,7 @@ from bench.report.main_table import mean_text
 from bench.report.notes import data_notes, no_baseline
 from bench.report.options import METRICS, Options
 from bench.report.results import RowResults
+from bench.report.seen import mark_of, seen_notes
 from bench.report.table import Cell, Column, Table, count, p_text, words
 from bench.stats.significance import benjamini_hochberg
 
@@ -28,7 +29,10 @@ def class_table(
         Column("group", "Group", left=True),
         Column("n_pos", "Positive images"),
         Column("patients", "Patients"),
-        *(Column(row.name, row.title, (metric.key, "sd", "p_adjusted")) for row in rows),
+        *(
+            Column(row.name, row.title + mark_of(row), (metric.key, "sd", "p_adjusted"))
+            for row in rows
+        ),
     ]
     lines = []
     for place, c in enumerate(places):
@@ -39,6 +43,7 @@ def class_table(
         lines.append(tuple(line))
     notes = [
         *data_notes(rows, options),
+        *seen_notes(rows),
         f"{metric.title}: mean over folds, then mean ± sd over runs. Rarest first, by the training "
         "counts of CXR-LT 2024; group rare, medium or common of the paper's Table 1. Positive "
         "images are those of the test folds of one run, patients those of the whole data set.",
@@ -73,7 +78,7 @@ def _p_values(
     row: RowResults, baseline: RowResults | None, places: Sequence[int]
 ) -> list[float | None]:
     """Adjusted p of each class, in the order of `places`."""
-    if baseline is None or row is baseline:
+    if baseline is None or row is baseline or row.track != baseline.track:
         return [None] * len(places)
     each = np.eye(len(places), dtype=bool)
     return benjamini_hochberg([procedure_test(row, baseline, each[c]).p_value for c in places])

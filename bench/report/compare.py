@@ -93,7 +93,13 @@ def find_baseline(
     """
     if asked is None:
         keys = {row.key for row in declared if row.baseline}
-        return next((row for row in rows if row.key in keys), None)
+        exact = (row for row in rows if row.key in keys)
+        of_weights = [row for row in rows if row.declared in keys]
+        if all(row.track == "released" for row in rows):
+            # Published weights of the baseline's method stand where its trained row would.
+            of_weights = [row for row in rows if (row.method, "default") in keys]
+            of_weights = of_weights if len(of_weights) == 1 else []
+        return next(exact, None) or next(iter(of_weights), None)
     by_name = {row.name: row for row in rows}
     method, _, label = asked.partition(":")
     if asked in by_name:

@@ -17,7 +17,8 @@ from bench.report.notes import (
 from bench.report.options import METRICS, Group, Options
 from bench.report.paper import paper_cell, paper_notes
 from bench.report.results import RowResults
-from bench.report.table import Cell, Column, Table, hidden, words
+from bench.report.seen import mark_of, seen_notes
+from bench.report.table import Cell, Column, Table, hidden
 from bench.runs.study import Row
 
 _TEST = ("difference", "p", "p_adjusted")
@@ -35,7 +36,8 @@ def main_table(
     """Table 2 or 3 from its rows, each tested against the baseline."""
     found: dict[str, list[Comparison]] = {}
     if baseline is not None:
-        found = compare([(row, baseline) for row in rows if row is not baseline], options)
+        others = [row for row in rows if row is not baseline and row.track == baseline.track]
+        found = compare([(row, baseline) for row in others], options)
     by_place = {(c.row.key, key): c for key, tests in found.items() for c in tests}
     metric = METRICS[options.metric]
     columns = [
@@ -61,18 +63,20 @@ def main_table(
     printed = {row.key: row.paper or {} for row in declared}
     lines = []
     for row in rows:
-        line = [hidden(row.method), hidden(row.label), words(row.title)]
+        title = Cell(row.title + mark_of(row), {"": row.title})
+        line = [hidden(row.method), hidden(row.label), title]
         line += [hidden(len(row.runs)), hidden(len(row.folders))]
         line += [
             _cell(row, group, by_place.get((row.key, group.key)), options)
             for group in options.groups
         ]
         if options.paper:
-            paper = printed.get(row.key, {})
+            paper = printed.get(row.declared, {})
             line += [paper_cell(row, g, paper.get(g.key), options) for g in options.groups]
         lines.append(tuple(line))
     notes = [
         *data_notes(rows, options),
+        *seen_notes(rows),
         _spread_note(rows, metric.title),
         *below_chance(rows, options),
         *([no_baseline(rows)] if baseline is None else comparison_notes(found, baseline, options)),

@@ -29,6 +29,12 @@ def data_notes(rows: Sequence[RowResults], options: Options) -> list[str]:
         f"Preset: {presets}. Track: {tracks}. Seed: {spec['seed']}. Prompts: {options.policy}.",
         f"{plural(runs, 'run')} of {spec['folds']}-fold cross-validation by patient.",
     ]
+    if rows[0].without_policy:
+        notes.append(
+            f"Without scores under prompts '{options.policy}', and so not in this table: "
+            f"{', '.join(rows[0].without_policy)}."
+        )
+    notes += tracks_apart(rows)
     metric = METRICS[options.metric]
     if metric.note:
         notes.append(metric.note)
@@ -59,6 +65,17 @@ def data_notes(rows: Sequence[RowResults], options: Options) -> list[str]:
                 f"{row.title}: {plural(row.left_out, 'trial')} of other code or settings left out."
             )
     return notes
+
+
+def tracks_apart(rows: Sequence[RowResults]) -> list[str]:
+    """What two tracks in one table mean."""
+    if len({row.track for row in rows}) == 1:
+        return []
+    titles = ", ".join(row.title for row in rows if row.track == "released")
+    return [
+        f"Not trained here but scored with published weights (track released): {titles}. Rows are "
+        "tested against rows of their own track only."
+    ]
 
 
 def below_chance(rows: Sequence[RowResults], options: Options) -> list[str]:
@@ -114,7 +131,8 @@ def comparison_notes(
     if reason:
         return [*notes, f"New patients: not tested, {reason}."]
     notes.append(f"New patients, do these fixed models differ? {patient_words(by_row[0][0])}")
-    return notes + [_row_note(line, _patients) for line in by_row]
+    notes += [_row_note(line, _patients) for line in by_row]
+    return notes + thinned_draws([c for group in groups for c in group])
 
 
 def procedure_words(over: str) -> str:
@@ -136,6 +154,21 @@ def patient_words(comparison: Comparison) -> str:
         f"fold{sources} only. In brackets 95 % percentile intervals; p is Holm-adjusted and cannot "
         f"be below {2 / (REPLICATES + 1):.2g}."
     )
+
+
+def thinned_draws(comparisons: Sequence[Comparison]) -> list[str]:
+    """A note on draws of patients that lost a class altogether; none where there are none."""
+    by_group: dict[str, int] = {}
+    for c in comparisons:
+        here = 0 if c.patients is None else c.patients.thinned
+        by_group[c.group.title] = max(here, by_group.get(c.group.title, 0))
+    counts = [f"{title} {count}" for title, count in by_group.items() if count]
+    if not counts:
+        return []
+    return [
+        f"Of the {REPLICATES} draws, so many held no positive or no negative patient of some class "
+        f"and are means of the other classes, if there are any: {', '.join(counts)}."
+    ]
 
 
 def refused(comparisons: Sequence[Comparison], options: Options) -> str | None:

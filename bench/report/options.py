@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,11 +111,23 @@ class Options:
         return GROUPINGS[self.grouping]
 
     def stem(self, which: str) -> str:
-        """File name of a table: another metric, grouping or policy is another file.
+        """File name of a table: made otherwise, it is another file, and the usual one stays.
 
-        >>> Options().stem("2"), Options(metric="ap").stem("pairs")
-        ('table2', 'table-pairs-ap')
+        >>> Options().stem("2"), Options(metric="ap", alpha=0.05).stem("pairs")
+        ('table2', 'table-pairs-ap-alpha-0.05')
         """
         parts = [f"table{which}" if which.isdigit() else f"table-{which}"]
-        chosen = (self.metric, "auroc"), (self.grouping, "base-rare"), (self.policy, "pair")
-        return "-".join(parts + [value for value, usual in chosen if value != usual])
+        usual = Options()
+        for field, told in (
+            ("metric", self.metric),
+            ("grouping", self.grouping),
+            ("policy", self.policy),
+            ("baseline", f"baseline-{self.baseline}"),
+            ("alpha", f"alpha-{self.alpha:g}"),
+            ("min_patients", f"min-patients-{self.min_patients}"),
+            ("paper", "paper"),
+        ):
+            if getattr(self, field) != getattr(usual, field):
+                parts.append(told)
+        # A row is called METHOD:SETTINGS, and not every file system takes every character.
+        return re.sub(r"[^\w.,=+-]", "-", "-".join(parts))

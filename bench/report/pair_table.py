@@ -6,9 +6,17 @@ from collections.abc import Sequence
 
 from bench.errors import ResultsError, UsageError
 from bench.report.compare import ROPE, Comparison, compare, no_bootstrap
-from bench.report.notes import data_notes, is_marked, patient_words, procedure_words, refused
+from bench.report.notes import (
+    data_notes,
+    is_marked,
+    patient_words,
+    procedure_words,
+    refused,
+    thinned_draws,
+)
 from bench.report.options import METRICS, Options
 from bench.report.results import RowResults
+from bench.report.seen import seen_notes
 from bench.report.table import Cell, Column, Table, interval_text, p_text, words
 
 _COLUMNS = (
@@ -42,18 +50,22 @@ def pair_table(
     if len(rows) < 2:
         raise ResultsError(f"{study} has one row; a pair takes two.")
     ordered = sorted(rows, key=lambda row: row is not baseline)
-    pairs = [(a, b) for j, a in enumerate(ordered) for b in ordered[:j]]
+    pairs = [(a, b) for j, a in enumerate(ordered) for b in ordered[:j] if a.track == b.track]
+    if not pairs:
+        raise ResultsError(f"{study} has one row of each track; a pair is of one track.")
     found = compare(pairs, options)
     every = [c for comparisons in found.values() for c in comparisons]
     reason = no_bootstrap(rows, options)
     refusal = refused(every, options)
     notes = [
         *data_notes(rows, options),
+        *seen_notes(rows),
         f"A - B is the mean difference of {metric.title} over runs x folds. New training sets: "
         f"{procedure_words('pairs')} Asterisk (*): adjusted p < {options.alpha:g}.",
         f"New patients: not tested, {reason}."
         if reason
         else f"New patients: {patient_words(every[0])}",
+        *thinned_draws(every),
         f"P: Bayesian correlated t-test (Corani & Benavoli 2015); equal is a difference within "
         f"{ROPE:g} {metric.title} either way.",
         *([refusal] if refusal else []),

@@ -13,7 +13,7 @@ from bench.report.options import Options
 from bench.report.results import load_results
 from bench.report.table import Cell, Column, Table, words
 from bench.report.tables import ordered_rows
-from bench.runs.study import load_study
+from bench.runs.study import declared_rows
 from bench.stats.power import patients_needed, power, runs_needed
 
 RUNS = 10
@@ -39,9 +39,12 @@ def power_table(results: Path, study: str, difference: float, options: Options) 
     Raises:
         ResultsError: no baseline, no row beside it, or no spread to plan with.
     """
-    rows = ordered_rows(load_results(results, study, options), study, "runs")
-    baseline = find_baseline(rows, load_study(), options.baseline)
-    others = [row for row in rows if row is not baseline]
+    declared = declared_rows(results, study)
+    rows = ordered_rows(load_results(results, study, options), declared, study, "runs")
+    baseline = find_baseline(rows, declared, options.baseline)
+    others = [
+        row for row in rows if baseline and row is not baseline and row.track == baseline.track
+    ]
     if baseline is None or not others:
         raise ResultsError(
             f"Power takes two rows of {study}, one of them the baseline; there are "

@@ -41,6 +41,8 @@ class RowResults:
     """The first record: what is said under the table comes from it."""
     left_out: int
     """Finished trials that were made by other code, settings or on another partition."""
+    without_policy: tuple[str, ...] = ()
+    """Titles of the study's other rows, which have no scores under these prompts."""
 
     @property
     def complete(self) -> tuple[int, ...]:
@@ -52,6 +54,19 @@ class RowResults:
     def key(self) -> tuple[str, str]:
         """Method and label, as in a study's rows."""
         return (self.method, self.label)
+
+    @property
+    def track(self) -> str:
+        """`trained`, or `released` where published weights are scored as they are."""
+        return str(self.told["spec"]["track"])
+
+    @property
+    def declared(self) -> tuple[str, str]:
+        """Method and label of the study file's row that this is one of, whatever weights a trained
+        row started from; a released row is none of them."""
+        if self.track == "released" or not self.told["spec"].get("weights"):
+            return self.key
+        return (self.method, self.label.partition(",")[2] or "default")
 
     @property
     def name(self) -> str:
@@ -103,9 +118,13 @@ def load_results(results: Path, study: str, options: Options) -> list[RowResults
         raise ResultsError(
             f"No finished trial in {results / study}. Run: bench run --method cxrcml --folds 5"
         )
-    policies = records[0][1]["metrics"]
-    if options.policy not in policies:
-        raise UsageError(f"No scores for prompts '{options.policy}'; there are {[*policies]}.")
+    with_policy = [found for found in records if options.policy in found[1]["metrics"]]
+    if not with_policy:
+        policies = sorted({policy for _, record in records for policy in record["metrics"]})
+        raise UsageError(f"No scores for prompts '{options.policy}'; there are {policies}.")
+    titles = [{record["spec"]["title"] for _, record in found} for found in (records, with_policy)]
+    without = tuple(sorted(titles[0] - titles[1]))
+    records = with_policy
     partitions = Counter(_partition(record) for _, record in records)
     kept, _ = partitions.most_common(1)[0]
     rows: dict[tuple[str, str], list[Found]] = {}
@@ -115,7 +134,17 @@ def load_results(results: Path, study: str, options: Options) -> list[RowResults
             rows.setdefault(key, []).append((folder, record))
     digests = _digests([record for found in rows.values() for _, record in found])
     kept_rows = ((_one_version(found, digests), len(found)) for _, found in sorted(rows.items()))
-    return [_row(found, of_all - len(found), options) for found, of_all in kept_rows if found]
+    rows_found = [_row(found, of_all - len(found), options) for found, of_all in kept_rows if found]
+    return [replace(row, without_policy=without) for row in _told_apart(rows_found)]
+
+
+def _told_apart(rows: list[RowResults]) -> list[RowResults]:
+    """Rows of one title (two files of weights for one method, say) get their labels behind it."""
+    counted = Counter(row.title for row in rows)
+    return [
+        replace(row, title=f"{row.title} [{row.label}]") if counted[row.title] > 1 else row
+        for row in rows
+    ]
 
 
 def studies(results: Path) -> list[str]:

@@ -13,14 +13,14 @@ from bench.report.pair_table import pair_table
 from bench.report.results import RowResults, load_results
 from bench.report.run_table import run_table
 from bench.report.table import Table
-from bench.runs.study import load_study, rows_of_table
+from bench.runs.study import Row, declared_rows, rows_of_table
 
 
 def make_table(results: Path, study: str, which: str, options: Options) -> Table:
     """One of `TABLES` from the records of a study.
 
-    Rows of the paper's tables come first in its order; rows that a user added with settings of
-    their own follow, except in Table 3.
+    Rows of the study file (the paper's, or the user's own) come first in its order; other rows,
+    which a user added with settings, follow, except in Table 3.
 
     Raises:
         ResultsError: no finished trial, or none of the rows of this table.
@@ -28,30 +28,32 @@ def make_table(results: Path, study: str, which: str, options: Options) -> Table
     """
     if which not in TABLES:
         raise UsageError(unknown("table", which, TABLES))
-    rows = ordered_rows(load_results(results, study, options), study, which)
-    baseline = find_baseline(rows, load_study(), options.baseline)
+    declared = declared_rows(results, study)
+    rows = ordered_rows(load_results(results, study, options), declared, study, which)
+    baseline = find_baseline(rows, declared, options.baseline)
     if which == "classes":
         return class_table(study, rows, baseline, options)
     if which == "pairs":
         return pair_table(study, rows, baseline, options)
     if which == "runs":
         return run_table(study, rows, options)
-    return main_table(study, which, rows, baseline, load_study(), options)
+    return main_table(study, which, rows, baseline, declared, options)
 
 
-def ordered_rows(found: list[RowResults], study: str, which: str) -> list[RowResults]:
+def ordered_rows(
+    found: list[RowResults], known: tuple[Row, ...], study: str, which: str
+) -> list[RowResults]:
     """The rows that a table shows, the declared ones first.
 
     Raises:
         ResultsError: none of them has a finished trial.
     """
-    known = load_study()
     declared = rows_of_table(int(which), known) if which.isdigit() else known
-    by_key = {row.key: row for row in found}
-    ordered = [by_key[row.key] for row in declared if row.key in by_key]
+    ordered = [row for asked in declared for row in found if row.declared == asked.key]
     if which != "3":
         keys = {row.key for row in known}
-        ordered += [row for row in found if row.key not in keys]
+        ordered += [row for row in found if row.declared not in keys]
+        ordered.sort(key=lambda row: row.track == "released")
     if not ordered:
         titles = ", ".join(sorted(row.title for row in found))
         raise ResultsError(f"{study} has no row of Table {which}; it has {titles}.")

@@ -7,47 +7,24 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.dataset import Dataset, prepare_dataset
 from bench.errors import ResultsError, UsageError
-from bench.protocol.config import Config
-from bench.protocol.method import find_method, method_names
 from bench.protocol.prompts import prompts_digest
 from bench.runs.executors.local import run_local
 from bench.runs.plan import Planned, plan, reasons
 from bench.runs.progress import Progress
-from bench.runs.study import Row, load_study, rows_of_table
-from bench.runs.trial import TrialSpec, row_label
+from bench.runs.rows import DEFAULT_FOLDS, DEFAULT_SEED, Request, Resolved, resolve_rows
+from bench.runs.study import COPY
+from bench.runs.trial import TrialSpec
 
 if TYPE_CHECKING:
     from bench.runs.perform import Outcome
-
-DEFAULT_FOLDS, DEFAULT_SEED = 5, 0
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `bench run` was asked for; the command line fills it and adds nothing."""
-
-    methods: tuple[str, ...] = ()
-    table: int | None = None
-    data: str | None = None
-    preset: str = "tiny"
-    folds: int = DEFAULT_FOLDS
-    runs: int = 10
-    seed: int = DEFAULT_SEED
-    settings: Mapping[str, str] = field(default_factory=dict)
-    jobs: int = 1
-    device: str = "auto"
-    results: Path = Path("results")
-    study: str | None = None
-    fresh: bool = False
-    skip_unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,22 +43,26 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
 
     Raises:
         UsageError: the request cannot be meant.
+        MethodError: weights that cannot be read or are not the method's.
         DataError: the data cannot be used.
         ResultsError: the results folder cannot be written or is held by another run.
     """
     if request.folds < 2:
         raise UsageError(f"--folds {request.folds}: cross-validation needs at least 2 folds.")
-    if request.runs < 1 or request.jobs < 1:
+    if request.run_count < 1 or request.jobs < 1:
         raise UsageError("--runs and --jobs are at least 1.")
     if request.seed < 0:
         raise UsageError(f"--seed {request.seed}: a seed is not negative.")
-    if request.study is not None and Path(request.study).name != request.study:
+    named = request.study if request.study_file is None else None
+    if named is not None and Path(named).name != named:
         raise UsageError(f"--study {request.study}: a study's name is one folder, without '/'.")
-    rows = _rows(request, say)
-    data = request.data or ("phantom" if request.preset == "tiny" else "phantom:size=224")
+    rows = resolve_rows(request, say)
+    data = request.data or ("phantom" if request.kind == "tiny" else "phantom:size=224")
     say(f"Opening {data} ...")
     size = max(row.config.image_size for row in rows)
-    store, dataset = prepare_dataset(data, size, skip_unreadable=request.skip_unreadable)
+    store, dataset = prepare_dataset(
+        data, size, skip_unreadable=request.skip_unreadable, jobs=request.jobs, tell=say
+    )
     patients = len(set(dataset.patients.tolist()))
     if request.folds > patients:
         raise UsageError(f"--folds {request.folds}: there are only {patients} patients.")
@@ -90,10 +71,12 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
         f"classes{', synthetic' if dataset.synthetic else ''}"
         + (f"; {len(dataset.left_out)} images left out" if dataset.left_out else "")
     )
-    study = request.study or _study_name(request, dataset, data)
+    study = named or _study_name(request, dataset, data)
     specs = list(_specs(request, rows, data, dataset, study))
     device = _device(request.device)
     with _held(request.results / study):
+        if request.study_file is not None:
+            (request.results / study / COPY).write_bytes(request.study_file.read_bytes())
         planned = plan(specs, request.results, fresh=request.fresh)
         if not (dataset.synthetic or request.fresh):
             _refuse_other_data(planned, request.results / study)
@@ -126,56 +109,11 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
     )
 
 
-@dataclass(frozen=True)
-class _Resolved:
-    """A row with its method found and its configuration made."""
-
-    reference: str
-    name: str
-    code: str
-    title: str
-    label: str
-    config: Config
-
-
-def _rows(request: Request, say: Callable[[str], None]) -> list[_Resolved]:
-    """The rows of a request: named methods with the settings, or the rows of a table."""
-    study = load_study()
-    if request.table is not None:
-        if request.methods:
-            raise UsageError("Give --table or --method, not both.")
-        wanted = rows_of_table(request.table, study)
-        known = method_names()
-        rows = [row for row in wanted if row.method in known]
-        absent = [row.title for row in wanted if row.method not in known]
-        if absent:
-            say(f"Left out, for want of a method of that name: {', '.join(absent)}.")
-    else:
-        rows = [Row(method, "", dict(request.settings)) for method in request.methods]
-    if not rows:
-        raise UsageError("Nothing to run: give --method NAME or --table 2. See: bench methods.")
-    titles = {row.key: row.title for row in study}
-    resolved: list[_Resolved] = []
-    for row in rows:
-        found = find_method(row.method)
-        preset = found.cls.Config.of_preset(request.preset)
-        settings = {**row.settings, **request.settings}
-        config = preset.with_settings(settings)
-        label = row_label(asdict(config), asdict(preset))
-        title = titles.get((found.name, label)) or found.cls.card.title + (
-            "" if label == "default" else f" ({label})"
-        )
-        if any((found.name, label) == (other.name, other.label) for other in resolved):
-            raise UsageError(f"'{title}' is asked for twice; every row runs once.")
-        resolved.append(_Resolved(row.method, found.name, found.code, title, label, config))
-    return resolved
-
-
 def _specs(
-    request: Request, rows: list[_Resolved], data: str, dataset: Dataset, study: str
+    request: Request, rows: list[Resolved], data: str, dataset: Dataset, study: str
 ) -> Iterator[TrialSpec]:
     """All trials, whole runs first: an interrupted study has complete runs of every row."""
-    for run in range(request.runs):
+    for run in range(request.run_count):
         for row in rows:
             for fold in range(request.folds):
                 yield TrialSpec(
@@ -187,7 +125,7 @@ def _specs(
                     if row.reference.endswith(".py")
                     else row.reference,
                     method_code=row.code,
-                    track="trained",
+                    track=request.track,
                     data=data,
                     fingerprint=dataset.fingerprint,
                     config=row.config.as_dict(),
@@ -197,15 +135,18 @@ def _specs(
                     folds=request.folds,
                     run=run,
                     fold=fold,
+                    weights=row.weights,
+                    weights_references=request.weights,
                 )
 
 
 def _study_name(request: Request, dataset: Dataset, data: str) -> str:
-    """Data set, preset, and what of the partition is not the default: `openreal-tiny`."""
-    parts = [dataset.name]
+    """Data set, preset or `released`, and what of the partition is not the default."""
+    file = request.study_file
+    parts = [*([] if file is None else [file.stem]), dataset.name]
     if data.startswith("phantom:"):
         parts += data.removeprefix("phantom:").replace("=", "").split(",")
-    parts.append(request.preset)
+    parts.append(request.kind)
     if request.folds != DEFAULT_FOLDS:
         parts.append(f"folds{request.folds}")
     if request.seed != DEFAULT_SEED:

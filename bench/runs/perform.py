@@ -9,25 +9,26 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.classes import BASE, RARE
 from bench.data import Dataset
 from bench.errors import BenchError, MethodError, TrialError
 from bench.protocol.batches import Split
 from bench.protocol.captions import meta_captions
 from bench.protocol.folds import patient_folds
 from bench.protocol.method import Method, find_method
-from bench.protocol.prompts import HEADLINE, POLICIES, prompts_for
+from bench.protocol.prompts import HEADLINE, prompts_for
 from bench.protocol.trainer import Training, train
+from bench.protocol.weights import Checkpoint, load_checkpoint
+from bench.runs.measure import measure, told_of, told_of_weights
 from bench.runs.provenance import provenance
 from bench.runs.record import write_record
 from bench.runs.trial import TrialSpec
-from bench.stats.metrics import auroc, average_precision, macro, stratified_auroc
 
 VALID_FRACTION = 0.1
 
@@ -94,8 +95,7 @@ def _run(
     clock: _Clock,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     found = find_method(spec.method_reference)
-    method = found.cls(found.cls.Config.from_dict(spec.config))
-    config = method.config
+    method = found.cls(found.cls.Config.from_dict(spec.config), _checkpoints(spec))
     table = patient_folds(
         dataset.labels,
         dataset.patients,
@@ -104,52 +104,46 @@ def _run(
         mask=dataset.mask,
     )
     captions = meta_captions(dataset.labels, dataset.mask, dataset.classes)
-    texts = dataset.reports if config.text == "reports" else captions
-    everyone = table.train_valid_test(spec.fold, VALID_FRACTION)
-    # An image without a text cannot be contrasted; it is still scored when it is in the test fold.
-    with_text = np.array([bool(text) for text in texts])
-    fit, held = (rows[with_text[rows]] for rows in everyone[:2])
-    test = everyone[2]
-    if len(fit) < 2:
-        raise MethodError(
-            f"Only {len(fit)} of {len(everyone[0])} training images of fold {spec.fold} have a "
-            f"text to train on (text={config.text}). Try --set text=meta."
-        )
-    train_part, valid_part, test_part = (
-        Split(dataset, rows, captions, texts, config.image_size, device)
-        for rows in (fit, held, test)
-    )
+    texts = dataset.reports if method.config.text == "reports" else captions
+    outside, held_out, test = table.train_valid_test(spec.fold, VALID_FRACTION)
+    fit, held = _rows_to_train_on(spec, texts, outside, held_out)
+
+    def part(rows: np.ndarray) -> Split:
+        frame = method.frame if method.config.preprocessing == "own" else None
+        return Split(dataset, rows, captions, texts, method.config.image_size, device, frame)
+
     with clock("build"):
         method.model = method.build(
             dataset.classes, tuple(texts[row] for row in (*fit, *held)), device
         )
-    with clock("train"):
-        training = train(method, train_part, valid_part, spec.trial_seed, log.append)
+    if spec.weights and method.weights == "random":
+        raise MethodError(
+            f"{found.name} was given weights and loaded none. Its build() has to read "
+            "self.checkpoints and to say in self.weights what it loaded."
+        )
+    training = Training()
+    if spec.track == "trained":
+        with clock("train"):
+            training = train(method, part(fit), part(held), spec.trial_seed, log.append)
     with clock("score"):
-        scores = _score(method, test_part)
+        scores = _score(method, part(test))
     labels, mask = dataset.labels[test], dataset.mask[test]
     with clock("measure"):
         metrics = {
-            policy: _measure(values, labels, mask, dataset.sources[test], dataset.classes)
+            policy: measure(values, labels, mask, dataset.sources[test], dataset.classes)
             for policy, values in scores.items()
         }
     told = {
-        "data": {
-            "name": dataset.name,
-            "synthetic": dataset.synthetic,
-            "images": len(dataset),
-            "patients": len(np.unique(dataset.patients)),
-            "sources": sorted(set(dataset.sources.tolist())),
-            "left_out": _left_out(dataset),
-            "positive_patients": _positive_patients(dataset),
-        },
+        "data": told_of(dataset),
         "split": {
             "digest": table.digest,
             "train": len(fit),
             "validation": len(held),
             "test": len(test),
-            "without_text": int(len(everyone[0]) + len(everyone[1]) - len(fit) - len(held)),
-            "train_patients": len(np.unique(dataset.patients[everyone[0]])),
+            "without_text": int(len(outside) + len(held_out) - len(fit) - len(held))
+            if spec.track == "trained"
+            else 0,
+            "train_patients": len(np.unique(dataset.patients[outside])),
             "test_patients": len(np.unique(dataset.patients[test])),
             "classes_not_in_every_fold": [dataset.classes[c] for c in table.uncovered],
         },
@@ -158,17 +152,59 @@ def _run(
         "diagnostics": method.diagnostics(),
         "metrics": metrics,
     }
+    if spec.weights:
+        told["checkpoints"] = told_of_weights(spec, found.cls.card)
+    return told, scores | _arrays(dataset, test, labels, mask)
+
+
+def _rows_to_train_on(
+    spec: TrialSpec, texts: tuple[str, ...], outside: np.ndarray, held_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The training and validation images that are trained on: none of a released row.
+
+    An image without a text cannot be contrasted; it is still scored when it is in the test fold.
+    """
+    if spec.track == "released":
+        return outside[:0], held_out[:0]
+    with_text = np.array([bool(text) for text in texts])
+    fit, held = (rows[with_text[rows]] for rows in (outside, held_out))
+    if len(fit) < 2:
+        raise MethodError(
+            f"Only {len(fit)} of {len(outside)} training images of fold {spec.fold} have a "
+            f"text to train on (text={spec.config['text']}). Try --set text=meta."
+        )
+    return fit, held
+
+
+def _checkpoints(spec: TrialSpec) -> tuple[Checkpoint, ...]:
+    """The weights of the spec, read and compared with their digests."""
+    read = tuple(_read_once(reference) for reference in spec.weights_references)
+    for checkpoint, digest in zip(read, spec.weights, strict=True):
+        if checkpoint.digest != digest:
+            raise MethodError(
+                f"{checkpoint.reference} has changed since the study was planned: its SHA-256 is "
+                f"{checkpoint.digest[:12]}..., not {digest[:12]}... Run again to plan it anew."
+            )
+    return read
+
+
+# One is kept: the trials of a row come one after the other and read the same weights.
+_read_once = lru_cache(maxsize=1)(load_checkpoint)
+
+
+def _arrays(
+    dataset: Dataset, test: np.ndarray, labels: np.ndarray, mask: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What of the test images stands beside their scores; patients and sources as codes."""
     _, patients = np.unique(dataset.patients, return_inverse=True)
     _, sources = np.unique(dataset.sources, return_inverse=True)
-    arrays: dict[str, np.ndarray] = {
-        **scores,
+    return {
         "labels": labels,
         "mask": mask,
         "rows": test.astype(np.int32),
         "patients": patients[test].astype(np.int32),
         "sources": sources[test].astype(np.int16),
     }
-    return told, arrays
 
 
 def _assert_plain(told: dict[str, Any]) -> None:
@@ -191,7 +227,7 @@ def _score(method: Method, part: Split) -> dict[str, np.ndarray]:
     method.model.eval()
     classes = part.dataset.classes
     scores: dict[str, np.ndarray] = {}
-    for policy in POLICIES:
+    for policy in method.policies:
         prompts = prompts_for(policy, classes)
         parts = [method.score(images, prompts).float().cpu().numpy() for images in part.images()]
         values = np.concatenate(parts)
@@ -205,34 +241,6 @@ def _score(method: Method, part: Split) -> dict[str, np.ndarray]:
     return scores
 
 
-def _measure(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    mask: np.ndarray,
-    sources: np.ndarray,
-    classes: tuple[str, ...],
-) -> dict[str, Any]:
-    """Per-class AUC within sources, pooled AUC and AP, with counts; and the group means."""
-    rows: list[dict[str, Any]] = []
-    for c, name in enumerate(classes):
-        s, y, m = scores[:, c], labels[:, c], mask[:, c]
-        rows.append(
-            {
-                "class": name,
-                "n_pos": int((m & (y == 1)).sum()),
-                "n_neg": int((m & (y == 0)).sum()),
-                "auroc": stratified_auroc(s, y, sources, m),
-                "auroc_pooled": auroc(s, y, m),
-                "ap": average_precision(s, y, m),
-            }
-        )
-    told: dict[str, Any] = {"classes": rows}
-    for group, names in (("total", classes), ("base", BASE), ("rare", RARE)):
-        mean = macro([row["auroc"] for row in rows if row["class"] in names])
-        told[group] = {"auroc": mean.value, "defined": mean.defined, "classes": mean.total}
-    return told
-
-
 def _told(training: Training) -> dict[str, Any]:
     return {
         "epochs": training.epochs,
@@ -240,24 +248,6 @@ def _told(training: Training) -> dict[str, Any]:
         "kept_epoch": training.kept_epoch,
         "history": training.history,
     }
-
-
-def _positive_patients(dataset: Dataset) -> dict[str, int]:
-    """How many patients of the whole data set are positive for each class."""
-    positive = (dataset.labels == 1) & dataset.mask
-    return {
-        name: len(np.unique(dataset.patients[positive[:, c]]))
-        for c, name in enumerate(dataset.classes)
-    }
-
-
-def _left_out(dataset: Dataset) -> dict[str, Any]:
-    """How many images were left out for which reason, and by name those that could not be read."""
-    reasons: dict[str, int] = {}
-    for reason in dataset.left_out.values():
-        reasons[reason] = reasons.get(reason, 0) + 1
-    unreadable = [name for name, why in dataset.left_out.items() if why != "lateral view"]
-    return {"reasons": reasons, "unreadable": unreadable}
 
 
 @contextmanager

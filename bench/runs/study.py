@@ -1,4 +1,8 @@
-"""A study as data: which rows its tables have, and what the paper prints beside them."""
+"""A study as data: which rows its tables have, and what the paper prints beside them.
+
+Ours is `bench/studies/paper.toml`. A user's is a file of the same form: `bench run --study my.toml`
+runs its rows and keeps a copy beside the trials, by which `bench table` knows them.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError
+from bench.runs.trial import row_label
 
 PAPER_STUDY = Path(__file__).parent.parent / "studies" / "paper.toml"
+COPY = "study.toml"
+"""Name of the copy of a user's study file in the folder of its results."""
 _KEYS = {"method", "title", "set", "tables", "baseline", "paper"}
 
 
@@ -21,7 +28,7 @@ class Row:
     method: str
     title: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    tables: tuple[int, ...] = ()
+    tables: tuple[int, ...] = (2,)
     baseline: bool = False
     paper: Mapping[str, float] | None = None
     """Total, base and rare AUC as the paper prints them."""
@@ -29,13 +36,13 @@ class Row:
     @property
     def label(self) -> str:
         """The row's part of its folder name: its settings where they differ from the preset."""
-        pairs = sorted(self.settings.items())
-        return ",".join(f"{key}={value}" for key, value in pairs) or "default"
+        return row_label(self.settings, dict.fromkeys(self.settings))
 
     @property
     def key(self) -> tuple[str, str]:
         """Method and label: what a record is matched by."""
-        return (self.method, self.label)
+        name = Path(self.method).stem if self.method.endswith(".py") else self.method
+        return (name, self.label)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,12 @@ def load_study(path: Path = PAPER_STUDY) -> tuple[Row, ...]:
     return tuple(_row(entry, number, path) for number, entry in enumerate(entries, start=1))
 
 
+def declared_rows(results: Path, study: str) -> tuple[Row, ...]:
+    """The rows of the study file that the results of a study came from."""
+    copy = results / study / COPY
+    return load_study(copy if copy.exists() else PAPER_STUDY)
+
+
 def _content(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
@@ -101,7 +114,7 @@ def _row(entry: Any, number: int, path: Path) -> Row:
         method=str(entry["method"]),
         title=str(entry["title"]),
         settings={str(key): str(value) for key, value in entry.get("set", {}).items()},
-        tables=tuple(entry.get("tables", ())),
+        tables=tuple(entry.get("tables", (2,))),
         baseline=bool(entry.get("baseline", False)),
         paper={str(key): float(value) for key, value in paper.items()} if paper else None,
     )

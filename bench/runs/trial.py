@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from bench.protocol.references import name_of
 
 # Raise when the protocol itself changes scores (batching, scoring, seeds): every finished trial
 # then is stale.
 PROTOCOL_VERSION = 1
 # What a trial is called and where its parts lie, which changes no score.
-_NAMES = ("study", "row", "title", "method_reference", "data")
+_NAMES = ("study", "row", "title", "method_reference", "data", "weights_names")
 
 Track = Literal["trained", "released"]
 
@@ -41,6 +43,10 @@ class TrialSpec:
     folds: int
     run: int
     fold: int
+    weights: tuple[str, ...] = ()
+    """SHA-256 of what `--weights` named, in its order; what is scored, or trained from."""
+    weights_references: tuple[str, ...] = ()
+    """The same as typed: where they lie on this machine."""
 
     def identity(self) -> dict[str, Any]:
         """What can change scores and nothing else: no title, path, device or job count."""
@@ -72,11 +78,16 @@ class TrialSpec:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the record."""
-        return asdict(self) | {
+        told = asdict(self) | {
             "protocol": PROTOCOL_VERSION,
             "classes": list(self.classes),
             "config": dict(self.config),
         }
+        references = told.pop("weights_references")
+        if not told.pop("weights"):
+            return told  # as trials were recorded before there were weights
+        names = [name_of(reference) for reference in references]
+        return told | {"weights": list(self.weights), "weights_names": names}
 
 
 def identity_of(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +103,20 @@ def place_of(spec: Mapping[str, Any]) -> Path:
 def trials_folder(results: Path, study: str) -> Path:
     """The folder of a study's trials."""
     return results / study / "trials"
+
+
+def weights_label(track: Track, digests: Sequence[str], settings: str) -> str:
+    """The name of a row with weights: its track or origin, eight digits of each, its settings.
+
+    >>> weights_label("released", ["0123456789"], "default")
+    'released-01234567'
+    """
+    if not digests:
+        return settings
+    several = hashlib.sha256("".join(digests).encode()).hexdigest()
+    short = digests[0][:8] if len(digests) == 1 else f"{len(digests)}x{several[:8]}"
+    start = f"released-{short}" if track == "released" else f"from-{short}"
+    return start if settings == "default" else f"{start},{settings}"
 
 
 def row_label(config: Mapping[str, Any], preset: Mapping[str, Any]) -> str:

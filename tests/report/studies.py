@@ -35,8 +35,9 @@ def record(
     data: dict[str, Any] | None = None,
     scores: dict[str, np.ndarray] | None = None,
     entries: list[dict[str, Any]] | None = None,
+    more: dict[str, Any] | None = None,
 ) -> None:
-    """A finished trial; without `scores` as an exported study has it."""
+    """A finished trial; without `scores` as an exported study has it, `more` laid over it."""
     if entries is None:
         entries = [
             {"class": name, "n_pos": 3, "n_neg": 9, "auroc": auc, "ap": auc}
@@ -59,7 +60,7 @@ def record(
         "split": {"train": 70, "validation": 8, "test": test, "without_text": 2},
         "metrics": {"pair": {"classes": entries}, "positive": {"classes": entries}},
     }
-    write_record(trial.folder(results), content, scores=scores, log=[])
+    write_record(trial.folder(results), content | (more or {}), scores=scores, log=[])
 
 
 def study(results: Path, gain: float = 0.1, runs: int = 2, method: str = "cxrcml") -> None:
@@ -73,13 +74,16 @@ def study(results: Path, gain: float = 0.1, runs: int = 2, method: str = "cxrcml
             record(results, spec(method, run, fold), (edema + more, azygos + more, None))
 
 
-def scored_study(results: Path, quality: dict[str, float], runs: int = 2, sources: int = 1) -> None:
-    """Rows with scores per image; a row's scores hold `quality` times the label."""
+def scored_study(
+    results: Path, quality: dict[str, float], runs: int = 2, sources: int = 1, rare: int = 12
+) -> None:
+    """Rows with scores per image, `quality` times the label in them; `rare` patients with a rare
+    class."""
     rng = np.random.default_rng(1)
     patient = np.repeat(np.arange(PATIENTS), IMAGES // PATIENTS).astype(np.int32)
     labels = np.zeros((IMAGES, len(CLASSES)), np.uint8)
     labels[:, 0] = np.isin(patient, rng.permutation(PATIENTS)[:20])
-    labels[:, 1] = np.isin(patient, rng.permutation(PATIENTS)[:12])
+    labels[:, 1] = np.isin(patient, rng.permutation(PATIENTS)[:rare])
     source = (patient % sources).astype(np.int16)
     mask = np.ones(labels.shape, bool)
     for run in range(runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,20 @@ def test_both_tests_stand_under_the_table(tmp_path: Path) -> None:
     assert isinstance(value, float)
     assert isinstance(high, float)
     assert f"{value:+.4f} [{low:+.4f}, {high:+.4f}]" in told
+
+
+def test_draws_without_any_positive_of_a_class_are_counted(tmp_path: Path) -> None:
+    """Two patients in a fold of 20 each, or in one: missed with a chance of 0.13."""
+    scored_study(tmp_path / "two", {"chexzero": 0.3, "cxrcml": 1.5}, rare=2)
+    for table in ("2", "pairs"):
+        told = re.search(
+            r"Of the 1000 draws, .* any: Total (\d+), Rare (\d+)\.", notes(tmp_path / "two", table)
+        )
+        assert told is not None
+        assert told[1] == told[2]
+        assert int(told[1]) == pytest.approx(130, abs=50)
+    scored_study(tmp_path / "twelve", {"chexzero": 0.3, "cxrcml": 1.5})
+    assert "Of the 1000 draws" not in notes(tmp_path / "twelve")
 
 
 def test_an_exported_study_says_that_patients_were_not_drawn(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.errors import ResultsError
+from bench.report.options import Options
 from bench.report.render import (
     FORMATS,
     check_table,
@@ -86,6 +88,31 @@ def test_another_metric_grouping_or_policy_is_another_file(tmp_path: Path) -> No
     study(tmp_path)
     options = {"metric": "ap", "grouping": "without-normal", "policy": "positive"}
     assert made(tmp_path, "pairs", **options).stem == "table-pairs-ap-without-normal-positive"
+
+
+@pytest.mark.parametrize(
+    ("options", "end"),
+    [
+        ({"alpha": 0.05}, "-alpha-0.05"),
+        ({"min_patients": 5}, "-min-patients-5"),
+        ({"paper": True}, "-paper"),
+        ({"baseline": "cxrcml:default"}, "-baseline-cxrcml-default"),
+        ({"metric": "ap", "alpha": 0.01}, "-ap-alpha-0.01"),
+    ],
+)
+def test_other_options_leave_the_usual_files_alone(
+    tmp_path: Path, options: dict[str, Any], end: str
+) -> None:
+    scored_study(tmp_path, {"chexzero": 0.3, "cxrcml": 1.0})
+    usual = write_table(made(tmp_path), tmp_path / "s")
+    other = write_table(made(tmp_path, **options), tmp_path / "s")
+    assert [file.name for file in other] == [f"table2{end}.{suffix}" for suffix in FORMATS]
+    assert check_table(made(tmp_path), tmp_path / "s") == usual
+    assert check_table(made(tmp_path, **options), tmp_path / "s") == other
+
+
+def test_a_baseline_is_no_way_out_of_the_folder() -> None:
+    assert Options(baseline="../a b:c").stem("2") == "table2-baseline-..-a-b-c"
 
 
 def test_check_passes_on_what_was_written_and_writes_nothing(tmp_path: Path) -> None:

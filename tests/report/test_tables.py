@@ -74,6 +74,18 @@ def test_rows_of_the_users_own_follow_the_papers(tmp_path: Path) -> None:
     assert [*rows_of(tmp_path, "3")] == ["chexzero", "cxrcml"]
 
 
+def test_the_users_study_file_decides_order_and_baseline(tmp_path: Path) -> None:
+    study(tmp_path)
+    (tmp_path / "s" / "study.toml").write_text(
+        "[[row]]\nmethod = 'cxrcml'\ntitle = 'a'\nbaseline = true\n"
+        "[[row]]\nmethod = 'chexzero'\ntitle = 'b'\n"
+    )
+    first, second = made(tmp_path).records()
+    assert (first["method"], second["method"]) == ("cxrcml", "chexzero")
+    assert first["total_difference"] is None
+    assert second["total_difference"] == pytest.approx(-0.1, abs=0.01)
+
+
 def test_a_table_without_any_of_its_rows_is_refused(tmp_path: Path) -> None:
     record(tmp_path, spec("mine", 0, 0), (0.5, 0.5, None))
     with pytest.raises(ResultsError, match="s has no row of Table 3; it has mine"):

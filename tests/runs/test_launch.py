@@ -10,15 +10,14 @@ import pytest
 from bench.data import load_dataset
 from bench.errors import ResultsError, UsageError
 from bench.runs.launch import (
-    Request,
     _held,
     _refuse_other_data,
-    _rows,
     _specs,
     _study_name,
     launch,
 )
 from bench.runs.plan import Planned
+from bench.runs.rows import Request, resolve_rows
 
 DATA = "phantom:n=60,size=32"
 REQUEST = Request(methods=("cxrcml",), data=DATA, runs=2, folds=2)
@@ -26,7 +25,7 @@ REQUEST = Request(methods=("cxrcml",), data=DATA, runs=2, folds=2)
 
 def _said(request: Request) -> tuple[list[str], list[str]]:
     lines: list[str] = []
-    return [row.title for row in _rows(request, lines.append)], lines
+    return [row.title for row in resolve_rows(request, lines.append)], lines
 
 
 def test_the_rows_of_a_table_are_those_there_is_a_method_for_and_the_others_are_named() -> None:
@@ -51,7 +50,7 @@ def test_a_table_and_a_method_are_not_asked_for_together() -> None:
 def test_whole_runs_of_every_row_come_first() -> None:
     request = replace(REQUEST, methods=("cxrcml", "chexzero"))
     dataset = load_dataset(DATA)
-    specs = list(_specs(request, _rows(request, print), DATA, dataset, "s"))
+    specs = list(_specs(request, resolve_rows(request, print), DATA, dataset, "s"))
     assert [(s.run, s.method, s.fold) for s in specs[:5]] == [
         (0, "cxrcml", 0),
         (0, "cxrcml", 1),
@@ -69,7 +68,7 @@ def test_a_row_is_not_run_twice_at_a_time() -> None:
 
 def test_other_data_of_the_same_name_do_not_cost_finished_trials() -> None:
     dataset = load_dataset(DATA)
-    (spec, *_) = _specs(REQUEST, _rows(REQUEST, print), DATA, dataset, "s")
+    (spec, *_) = _specs(REQUEST, resolve_rows(REQUEST, print), DATA, dataset, "s")
     same = Planned(spec, "stale", "prompts changed", spec.identity())
     _refuse_other_data([same], Path("results/s"))
     other = replace(same, before=spec.identity() | {"fingerprint": "another"})
