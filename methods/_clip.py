@@ -1,4 +1,4 @@
-"""What the CLIP-type methods share: the two towers from open_clip, the tokens, InfoNCE, the score.
+"""What the CLIP-type methods share: the two towers from open_clip, InfoNCE, the score.
 
 Speed comes from around the library and changes no result: every distinct text of a batch is encoded
 once and padded to the longest of them (exact, because the text tower is causal and reads its
@@ -9,25 +9,28 @@ study's texts and prompts use.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.errors import MethodError
+from bench.errors import MethodError, UsageError
 from bench.protocol.batches import Batch
-from bench.protocol.config import Config
-from bench.protocol.method import Method
-from bench.protocol.prompts import POLICIES, Prompts, prompts_for
+from bench.protocol.config import Config, added
+from bench.protocol.method import Fit, Method
+from bench.protocol.prompts import Policy, Prompts, prompts_for
+from bench.protocol.weights import Checkpoint, load_strictly
+from methods._openai import HARMLESS, ClipSizes, at_side, fit_of_clip, state_of, transformed
+from methods._tokens import CONTEXT, Tokens
 from methods._torchvision import make_torchvision_importable
 
 # CheXzero's constants on 0..255 (rajpurkarlab/CheXzero@5c341db); one grey channel.
 PIXEL_MEAN, PIXEL_STD = 101.48761, 83.43944
-CONTEXT = 77
 TINY_WIDTH = 128
-MAX_LOGIT_SCALE = math.log(100)
 
 
 @dataclass(frozen=True)
@@ -35,61 +38,139 @@ class ClipConfig(Config):
     """The recipe plus the choice of towers."""
 
     tower: Literal["tiny", "ViT-B-32-quickgelu"] = "tiny"
+    """Without `--weights`, whose shapes decide."""
+    max_scale: float | None = added(100.0)
+    """Largest factor of the cosines in the loss; None = as large as training makes it."""
+    antialias: bool = added(True)
+    """Whether pixels are smoothed where images are resized to the tower's resolution."""
+    templates: str = added("{}")
+    """Prompt ensemble: texts around each prompt, `|` between them; a class is then asked by the
+    mean of their embeddings."""
+    equal_texts: Literal["negatives", "shared"] = added("negatives")
+    """Images of a batch with one text: each other's negatives, as upstream, or joint targets."""
+
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **Config.RANGES,
+        "max_scale": (1, math.inf),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all("{}" in template for template in self.templates.split("|")):
+            raise UsageError(f"templates={self.templates}: every template needs a {{}}.")
 
     @classmethod
     def paper(cls) -> Self:
         """ViT-B/32 at 224 pixels with the activation that OpenAI's weights were trained with."""
-        from dataclasses import replace
-
         return replace(super().paper(), tower="ViT-B-32-quickgelu")
 
 
 class ClipMethod(Method):
     """A dual encoder with CheXzero's loss and scores; subclasses add to the loss."""
 
-    Config = ClipConfig
-    model: ClipTowers
+    Config: ClassVar[type[Config]] = ClipConfig
+    model: Any
 
     def build(
         self, classes: tuple[str, ...], texts: tuple[str, ...], device: torch.device
     ) -> nn.Module:
-        prompts = [prompts_for(policy, classes) for policy in POLICIES]
-        asked = [text for p in prompts for text in (*p.positive, *(p.negative or ()))]
+        if len(self.checkpoints) > 1:
+            raise MethodError(f"{type(self).__name__} starts from one file of weights.")
+        tiny = self.config.tower == "tiny" and not self.checkpoints
+        asked = [text for policy in self.policies for text in self._asked(policy, classes)]
         # Sampled captions join clauses by a comma, which no text needs to hold by itself.
-        self._tokens = Tokens([*texts, *asked, ","], compact=self.config.tower == "tiny")
+        self._tokens = self.tokens([*texts, *asked, ","], compact=tiny)
         self._truncated = sum(self._tokens.is_truncated(text) for text in texts)
-        return ClipTowers(self.config.tower, self._tokens.vocabulary_size).to(device)
+        towers = self.towers(self.checkpoints[0] if self.checkpoints else None)
+        if self.checkpoints:
+            reference = self.checkpoints[0].reference
+            self.weights = reference if self.checkpoints[0].named else Path(reference).name
+        return towers.to(device)
+
+    def tokens(self, texts: Sequence[str], *, compact: bool) -> Tokens:
+        """The tokeniser of the text tower."""
+        return Tokens(texts, compact=compact)
+
+    def towers(self, checkpoint: Checkpoint | None) -> nn.Module:
+        """The two towers on the CPU: of the checkpoint's sizes and weights, or as configured."""
+        tower, antialias = self.config.tower, self.config.antialias
+        if checkpoint is None:
+            return ClipTowers(tower, self._tokens.vocabulary_size, antialias=antialias)
+        state, where = state_of(checkpoint), checkpoint.reference
+        try:
+            sizes = ClipSizes.of_state(state)
+        except (KeyError, ValueError) as error:
+            raise MethodError(
+                f"{where} holds no CLIP towers. See: bench weights {where}"
+            ) from error
+        towers = ClipTowers(sizes=sizes, antialias=antialias)
+        load_strictly(towers.clip, state, where=where, harmless=HARMLESS)
+        return towers
+
+    @classmethod
+    def fit(cls, state: Mapping[str, Tensor]) -> Fit | None:
+        return fit_of_clip(state)
 
     def loss(self, batch: Batch) -> Tensor:
         return self.contrast(self.model.encode_image(batch.images), batch.texts)
 
     def contrast(self, images: Tensor, texts: list[str]) -> Tensor:
-        """Symmetric InfoNCE of (B, d) unit image embeddings with their texts (CheXzero's L_c).
+        """Symmetric InfoNCE of (B, d) unit image embeddings with their texts (CheXzero's L_c)."""
+        return self.contrast_pairs(images, self.encode_each(texts))
 
-        Equal texts in a batch are each other's negatives, as upstream has it.
-        """
+    def contrast_pairs(self, images: Tensor, texts: Tensor) -> Tensor:
+        """The same of (B, d) unit embeddings of images and of their texts."""
+        logits = self.temperature() * images @ texts.T
+        if self.config.equal_texts == "shared":
+            same = (texts[:, None] == texts).all(-1).to(logits.dtype)
+            target = same / same.sum(1, keepdim=True)
+        else:
+            target = torch.arange(len(texts), device=images.device)
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+    def temperature(self) -> Tensor:
+        """What cosines are multiplied by: trained, at most `max_scale`."""
+        limit = self.config.max_scale
+        scale = self.model.logit_scale
+        return scale.exp() if limit is None else scale.clamp(max=math.log(limit)).exp()
+
+    def encode_each(self, texts: list[str]) -> Tensor:
+        """(n, d) unit embeddings, one a text; equal texts are encoded once."""
         distinct = list(dict.fromkeys(texts))
         place = {text: index for index, text in enumerate(distinct)}
-        gather = torch.tensor([place[text] for text in texts], device=images.device)
-        encoded = self.encode_text(distinct)[gather]
-        scale = self.model.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        logits = scale * images @ encoded.T
-        target = torch.arange(len(texts), device=images.device)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        gather = torch.tensor([place[text] for text in texts], device=self.model.logit_scale.device)
+        return self.encode_text(distinct)[gather]
 
     def encode_text(self, texts: list[str]) -> Tensor:
         """(n, d) unit text embeddings."""
         device = self.model.logit_scale.device
         return self.model.encode_text(self._tokens(texts).to(device))
 
+    def encode_prompts(self, prompts: Sequence[str], templates: Sequence[str] = ()) -> Tensor:
+        """(n, d) unit embeddings of prompts, each the unit mean over its templates.
+
+        Args:
+            templates: texts with a {} for the prompt; without them the configuration's.
+
+        Raises:
+            MethodError: a prompt has more than 77 tokens.
+        """
+        templates = templates or self.config.templates.split("|")
+        device = self.model.logit_scale.device
+        texts = [template.replace("{}", prompt) for prompt in prompts for template in templates]
+        encoded = self.model.encode_text(self._tokens.whole(texts).to(device))
+        if len(templates) == 1:
+            return encoded
+        return F.normalize(encoded.unflatten(0, (len(prompts), len(templates))).mean(1), dim=-1)
+
     def score(self, images: Tensor, prompts: Prompts) -> Tensor:
         embedded = self.model.encode_image(images)
-        scores = embedded @ self.encode_text(list(prompts.positive)).T
+        scores = embedded @ self.encode_prompts(prompts.positive).T
         if prompts.negative is not None:
-            scores = scores - embedded @ self.encode_text(list(prompts.negative)).T
+            scores = scores - embedded @ self.encode_prompts(prompts.negative).T
         return scores
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor | None:
         return self.model.encode_image(images)
 
     def diagnostics(self) -> dict[str, Any]:
@@ -98,57 +179,12 @@ class ClipMethod(Method):
             "logit_scale": float(self.model.logit_scale.detach().exp()),
         }
 
-
-class Tokens:
-    """CLIP's byte-pair tokens, each text encoded once, optionally over the used tokens only.
-
-    A text of more than 77 tokens is cut and keeps its end token in the last place.
-    """
-
-    def __init__(self, texts: list[str], *, compact: bool) -> None:
-        make_torchvision_importable()
-        import open_clip
-
-        self._tokenizer = open_clip.SimpleTokenizer()
-        self._end = self._tokenizer.eot_token_id
-        self._lists: dict[str, list[int]] = {}
-        self._cut: set[str] = set()
-        for text in texts:
-            self._list(text)
-        used = sorted({0, *(token for tokens in self._lists.values() for token in tokens)})
-        # Order is kept, so the end token stays the largest: the text tower finds it by argmax.
-        self._compact = {token: index for index, token in enumerate(used)} if compact else None
-        self.vocabulary_size = len(used) if compact else self._tokenizer.vocab_size
-
-    def __call__(self, texts: list[str]) -> Tensor:
-        """(n, longest) int64 tokens, padded with zeros after the end token."""
-        lists = [self._list(text) for text in texts]
-        tokens = torch.zeros(len(lists), max(map(len, lists)), dtype=torch.long)
-        for row, ids in enumerate(lists):
-            if self._compact is not None:
-                try:
-                    ids = [self._compact[token] for token in ids]
-                except KeyError:
-                    raise MethodError(
-                        f"'{texts[row]}' has a token that neither the texts nor the prompts of "
-                        "this study hold; a tower trained from scratch has no embedding for it."
-                    ) from None
-            tokens[row, : len(ids)] = torch.tensor(ids)
-        return tokens
-
-    def is_truncated(self, text: str) -> bool:
-        """Whether the text was cut at 77 tokens."""
-        self._list(text)
-        return text in self._cut
-
-    def _list(self, text: str) -> list[int]:
-        if text not in self._lists:
-            ids = [self._tokenizer.sot_token_id, *self._tokenizer.encode(text), self._end]
-            if len(ids) > CONTEXT:
-                self._cut.add(text)
-                ids = [*ids[: CONTEXT - 1], self._end]
-            self._lists[text] = ids
-        return self._lists[text]
+    def _asked(self, policy: Policy, classes: tuple[str, ...]) -> list[str]:
+        """Every text that a prompt policy asks with."""
+        prompts = prompts_for(policy, classes)
+        templates = self.config.templates.split("|")
+        plain = (*prompts.positive, *(prompts.negative or ()))
+        return [template.replace("{}", text) for text in plain for template in templates]
 
 
 class ClipTowers(nn.Module):
@@ -156,17 +192,24 @@ class ClipTowers(nn.Module):
 
     clip: Any
 
-    def __init__(self, tower: str, vocabulary_size: int) -> None:
+    def __init__(
+        self,
+        tower: str = "ViT-B-32-quickgelu",
+        vocabulary_size: int = 49408,
+        *,
+        sizes: ClipSizes | None = None,
+        antialias: bool = True,
+    ) -> None:
+        """
+        Args:
+            tower: "tiny", or ViT-B/32 with a text transformer.
+            vocabulary_size: token embeddings of the tiny tower.
+            sizes: those of the standard towers, in the place of ViT-B/32's.
+        """
         super().__init__()
-        make_torchvision_importable()
-        import open_clip
-
-        if tower == "tiny":
-            self.clip = _tiny(vocabulary_size)
-        else:
-            settings = open_clip.get_model_config(tower)
-            self.clip = open_clip.model.CLIP(**settings)
-        self._standard = tower != "tiny"
+        self._standard = tower != "tiny" or sizes is not None
+        self._antialias = antialias
+        self.clip = (sizes or ClipSizes()).model() if self._standard else _tiny(vocabulary_size)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -175,28 +218,36 @@ class ClipTowers(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(N, d) unit embeddings of (N, 1, S, S) uint8 images."""
+        return F.normalize(self.image_features(self.pixels(images)), dim=-1)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """What the image tower is given for (N, 1, S, S) uint8 images.
+
+        They are normalised first and resized after, as CheXzero does; values are not cut.
+        """
         pixels = (images.float() - PIXEL_MEAN) / PIXEL_STD
-        if self._standard:
-            side = self.clip.visual.image_size
-            if pixels.shape[-2:] != tuple(side):
-                pixels = F.interpolate(pixels, size=tuple(side), mode="bicubic", antialias=True)
-            pixels = pixels.expand(-1, 3, -1, -1)
-        else:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return F.normalize(self.clip.visual(pixels), dim=-1)
+        if not self._standard:
+            return pixels.contiguous(memory_format=torch.channels_last)
+        return at_side(pixels, self.clip.visual.image_size[0], self._antialias)
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """(N, d) features, not normalised, of what `pixels` gives."""
+        return self.clip.visual(pixels)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """(n, d) unit embeddings of (n, length <= 77) tokens."""
+        return F.normalize(self.text_features(tokens), dim=-1)
+
+    def text_features(self, tokens: Tensor) -> Tensor:
+        """(n, d) features, not normalised, of (n, length <= 77) tokens."""
+        if self._standard:
+            return transformed(self.clip, tokens)
         clip, length = self.clip, tokens.shape[1]
         hidden = clip.token_embedding(tokens) + clip.positional_embedding[:length]
         end = tokens.argmax(dim=-1)
-        if self._standard:
-            hidden = clip.transformer(hidden, attn_mask=clip.attn_mask[:length, :length])
-            pooled = hidden[torch.arange(len(tokens)), end]
-        else:
-            inside = torch.arange(length, device=tokens.device) <= end.unsqueeze(1)
-            pooled = (hidden * inside.unsqueeze(-1)).sum(1) / (end + 1).unsqueeze(1)
-        return F.normalize(clip.ln_final(pooled) @ clip.text_projection, dim=-1)
+        inside = torch.arange(length, device=tokens.device) <= end.unsqueeze(1)
+        pooled = (hidden * inside.unsqueeze(-1)).sum(1) / (end + 1).unsqueeze(1)
+        return clip.ln_final(pooled) @ clip.text_projection
 
 
 def _tiny(vocabulary_size: int) -> nn.Module:
@@ -205,6 +256,7 @@ def _tiny(vocabulary_size: int) -> nn.Module:
     A narrow ResNet of timm's, and a text tower without layers: the mean of the token embeddings. A
     transformer that starts from nothing overfits a few thousand captions.
     """
+    make_torchvision_importable()
     import open_clip
 
     clip: Any = open_clip.model.CLIP(
