@@ -25,6 +25,9 @@ COMMANDS = [
     "data",
     "data list",
     "data show",
+    "data prepare",
+    "data verify",
+    "data export",
 ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from bench.classes import CLASSES
 from bench.data import load_dataset
+from bench.data.dataset import prepare_dataset
 from bench.errors import DataError, UsageError
 from tests.conftest import CsvFolder
 
@@ -152,7 +154,7 @@ def test_a_replaced_image_is_prepared_again(csv_folder: CsvFolder) -> None:
     first = load_dataset(csv_folder.spec, 32)
     image = csv_folder.root / "images/p0_0.png"
     before = image.stat()
-    Image.fromarray(np.full((40, 50), 200, np.uint8)).save(image)
+    Image.fromarray(np.arange(2000, dtype=np.uint16).reshape(40, 50).astype(np.uint8)).save(image)
     second = load_dataset(csv_folder.spec, 32)
     assert second.fingerprint != first.fingerprint
     os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
@@ -262,3 +264,55 @@ def test_any_line_end_in_a_report_is_read_back(csv_folder: CsvFolder) -> None:
     csv_folder.rows[0]["report_impression"] = "One.\rTwo.\r\nThree."
     csv_folder.write()
     assert load_dataset(csv_folder.spec, 32).impressions[0] == "One.\nTwo.\nThree."
+
+
+def _named(folder: CsvFolder, names: dict[str, str]) -> None:
+    folder.rows = [{names.get(k, k): v for k, v in row.items()} for row in folder.rows]
+    folder.write()
+
+
+def test_columns_of_other_names_are_given_as_an_option(csv_folder: CsvFolder) -> None:
+    expected = load_dataset(csv_folder.spec, 32).fingerprint
+    _named(csv_folder, {"image": "file", "patient_id": "Subject", "Hernia": "hh", "view": "Proj."})
+    columns = "columns=image=file; patient_id = Subject;Hernia=hh;view=Proj."
+    assert load_dataset(f"{csv_folder.spec},{columns}", 32).fingerprint == expected
+
+
+def test_case_and_separators_of_a_name_do_not_matter(csv_folder: CsvFolder) -> None:
+    expected = load_dataset(csv_folder.spec, 32).fingerprint
+    _named(csv_folder, {"image": "Image", "patient_id": "Patient ID", "Hernia": "HERNIA"})
+    assert load_dataset(csv_folder.spec, 32).fingerprint == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("Hernie=x", "Did you mean 'Hernia'"),
+        ("Hernia=Hernai", "Unknown column 'Hernai'"),
+        ("Hernia", "not OURS=COLUMN"),
+    ],
+)
+def test_a_mapping_that_cannot_be_meant_is_refused(
+    csv_folder: CsvFolder, columns: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_dataset(f"{csv_folder.spec},columns={columns}", 32)
+
+
+def test_a_class_under_another_sets_name_is_listed_with_what_it_may_be(
+    csv_folder: CsvFolder,
+) -> None:
+    _named(csv_folder, {"Edema": "Effusion"})
+    store, dataset = prepare_dataset(csv_folder.spec, 32)
+    assert dataset.classes == ("Hernia", "Normal")
+    listed = json.loads((store / "problems.json").read_text())["column that is not used"]
+    assert listed == ["Effusion (if it is 'Pleural Effusion': columns=Pleural Effusion=Effusion)"]
+
+
+def test_a_row_without_a_study_is_a_study_of_its_own(csv_folder: CsvFolder) -> None:
+    for row in csv_folder.rows:
+        row["study_id"] = "" if row["patient_id"] == "p0" else "s" + row["patient_id"]
+    csv_folder.write()
+    dataset = load_dataset(csv_folder.spec, 32)
+    assert dataset.studies[0] == "images/p0_0.png"
+    assert dataset.studies[1] == "sp1"

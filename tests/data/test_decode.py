@@ -66,6 +66,39 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
         read_square(tmp_path / "gone.png", 64)
 
 
+@pytest.mark.parametrize("padding", [b"", b"\0" * 4000])
+def test_a_jpeg_that_was_cut_and_padded_is_refused(tmp_path: Path, padding: bytes) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (300, 300)).astype(np.uint8)).save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "padded.jpg").write_bytes(whole + padding)
+    assert read_square(tmp_path / "padded.jpg", 64)[0].any()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2) + padding)
+    with pytest.raises(DataError, match="not a readable image"):
+        read_square(tmp_path / "cut.jpg", 64)
+
+
+def test_a_palette_of_greys_is_read_and_one_of_colours_refused(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1)))
+    shades = grey.convert("P")
+    shades.putpalette([255 - i for i in range(256) for _ in range(3)])  # the palette inverts
+    shades.save(tmp_path / "shades.png")
+    notes: list[str] = []
+    square, _ = read_square(tmp_path / "shades.png", 64, notes)
+    assert (square == 255 - np.asarray(grey)).all()
+    assert notes == ["palette of greys"]
+    shades.putpalette([value for i in range(256) for value in (i, 0, 255 - i)])
+    shades.save(tmp_path / "false.png")
+    with pytest.raises(DataError, match="false colours"):
+        read_square(tmp_path / "false.png", 64)
+
+
+def test_cmyk_is_refused(tmp_path: Path) -> None:
+    Image.new("CMYK", (64, 64), (0, 0, 0, 90)).save(tmp_path / "print.jpg")
+    with pytest.raises(DataError, match="CMYK"):
+        read_square(tmp_path / "print.jpg", 64)
+
+
 @pytest.mark.parametrize("name", ["turned.jpg", "turned.png", "turned.tif"])
 @pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (1, 1)), (6, (0, 1))])
 def test_an_image_is_turned_as_its_exif_says(

@@ -8,7 +8,8 @@ import pytest
 
 from bench.data import load_dataset
 from bench.data.dataset import cache_folder
-from bench.data.store import UNLABELLED, Rows, finish_store, is_finished, new_store, open_store
+from bench.data.listing import UNLABELLED
+from bench.data.store import Rows, finish_store, is_finished, open_store
 from bench.errors import DataError
 
 CLASSES = ("Edema", "Hernia")
@@ -27,14 +28,16 @@ def _rows(count: int, **changes: object) -> Rows:
         "impressions": ["Edema.", "", ""][:count],
         "boxes": np.tile(np.array([0, 0, 8, 8], np.int16), (count, 1)),
         "left_out": {"i9": "lateral view"},
+        "unreadable": {"i8": "no such file"},
+        "views": ["PA", "", "AP"][:count],
     }
     return Rows(**(values | changes))  # type: ignore[arg-type]
 
 
 def _store(target: Path, count: int = 3, **changes: object) -> Path:
-    with new_store(target) as folder:
-        np.save(folder / "pixels.npy", np.arange(64 * count, dtype=np.uint8).reshape(count, 8, 8))
-        finish_store(folder, "made", _rows(count, **changes), made_from={"reader": "test"})
+    target.mkdir(parents=True, exist_ok=True)
+    np.save(target / "pixels.npy", np.arange(64 * count, dtype=np.uint8).reshape(count, 8, 8))
+    finish_store(target, "made", _rows(count, **changes), made_from={"reader": "test"})
     return target
 
 
@@ -44,7 +47,10 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert dataset.mask.tolist() == [[True, True], [False, True], [True, False]]
     assert dataset.findings == ("", "Lungs, clear.\nNo edema.", '"quoted"')
     assert dataset.reports == ("Edema.", "Lungs, clear.\nNo edema.", '"quoted"')
-    assert dataset.left_out == {"i9": "lateral view"}
+    assert dataset.left_out == {"i9": "lateral view", "i8": "no such file"}
+    assert dataset.unreadable == {"i8": "no such file"}
+    assert dataset.views is not None
+    assert dataset.views.tolist() == ["PA", "", "AP"]
     assert dataset.size == 8
     assert not dataset.synthetic
     assert dataset.pixels[2, 7, 7] == 191
@@ -59,17 +65,6 @@ def test_the_fingerprint_is_of_the_content_and_not_of_the_place(tmp_path: Path) 
     assert first.fingerprint == moved.fingerprint
     other = _store(tmp_path / "c", patients=["p0", "p1", "p1"])
     assert open_store(other).fingerprint != first.fingerprint
-
-
-def test_a_preparation_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    def interrupted() -> None:
-        with new_store(tmp_path / "s") as folder:
-            (folder / "pixels.npy").write_bytes(b"half")
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        interrupted()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_without_its_manifest_is_not_finished(tmp_path: Path) -> None:
@@ -98,15 +93,6 @@ def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
         open_store(store)
 
 
-def test_the_store_that_was_finished_first_stays(tmp_path: Path) -> None:
-    with new_store(tmp_path / "s") as folder:
-        _store(tmp_path / "s")  # another process, faster
-        np.save(folder / "pixels.npy", np.zeros((3, 8, 8), np.uint8))
-        finish_store(folder, "late", _rows(3), made_from={"reader": "test"})
-    assert open_store(tmp_path / "s").name == "made"
-    assert [path.name for path in tmp_path.iterdir()] == ["s"]
-
-
 def test_a_phantom_is_drawn_once_and_opened_afterwards() -> None:
     first = load_dataset("phantom:n=60,size=32")
     (store,) = cache_folder().glob("phantom-n60-size32-seed0-*")
@@ -117,30 +103,30 @@ def test_a_phantom_is_drawn_once_and_opened_afterwards() -> None:
     assert load_dataset("phantom:n=60,size=32,seed=1").fingerprint != first.fingerprint
 
 
-def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises(DataError, match="CXR_BENCH_CACHE"), new_store(tmp_path / "taken" / "s"):
-        pass
-
-
-@pytest.mark.parametrize("manifest", [None, "{half"])
-def test_what_lies_unfinished_in_the_cache_is_replaced(
-    tmp_path: Path, manifest: str | None
+def test_a_cache_that_cannot_be_written_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "pixels.npy").write_bytes(b"half")
-    if manifest is not None:
-        (tmp_path / "s" / "manifest.json").write_text(manifest)
-    assert len(open_store(_store(tmp_path / "s"))) == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["s"]
-
-
-def test_a_file_in_the_place_of_a_store_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "s").write_text("a file")
-    assert len(open_store(_store(tmp_path / "s"))) == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setenv("CXR_BENCH_CACHE", str(tmp_path / "taken"))
+    with pytest.raises(DataError, match="CXR_BENCH_CACHE"):
+        load_dataset("phantom:n=60,size=32")
 
 
 def test_a_lone_carriage_return_is_a_line_end_and_not_a_row(tmp_path: Path) -> None:
     store = _store(tmp_path / "s", findings=["One.\rTwo.", "\r", "One.\r\nTwo."])
     assert open_store(store).findings == ("One.\nTwo.", "\n", "One.\nTwo.")
+
+
+@pytest.mark.parametrize("name", ["rows.npz", "left_out.csv", "pixels.npy"])
+def test_a_store_with_a_cut_file_is_refused(tmp_path: Path, name: str) -> None:
+    store = _store(tmp_path / "s")
+    content = (store / name).read_bytes()
+    (store / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="damaged"):
+        open_store(store)
+
+
+def test_text_of_any_alphabet_is_read_back(tmp_path: Path) -> None:
+    texts = ["Derrame pleural \u00edzquierdo.", "\u80f8\u90e8", '\U0001fac1, quoted "so"']
+    store = _store(tmp_path / "s", findings=texts)
+    assert open_store(store).findings == tuple(texts)

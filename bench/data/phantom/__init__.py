@@ -7,6 +7,6 @@ films.
 from __future__ import annotations
 
 from bench.data.phantom.cohort import Cohort, make_cohort
-from bench.data.phantom.render import render
+from bench.data.phantom.render import draw_shot, render
 
-__all__ = ["Cohort", "make_cohort", "render"]
+__all__ = ["Cohort", "draw_shot", "make_cohort", "render"]

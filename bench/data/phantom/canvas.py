@@ -14,6 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from bench.data.phantom.kernels import add_into, smoothstep_into, stroke_into
+
 Box = tuple[slice, slice]
 Point = tuple[float, float]
 AIR = 0.44  # density that full aeration takes away
@@ -22,13 +24,8 @@ Shape = tuple[Box, np.ndarray]
 
 def smoothstep(t: np.ndarray) -> np.ndarray:
     """`t` clipped to [0, 1] and eased at both ends; overwrites its argument."""
-    np.maximum(t, 0.0, out=t)
-    np.minimum(t, 1.0, out=t)
-    s = t * t
-    t *= -2.0
-    t += 3.0
-    s *= t
-    return s
+    smoothstep_into(t.reshape(-1))
+    return t
 
 
 @lru_cache(maxsize=8)
@@ -53,6 +50,8 @@ class Canvas:
         axis = _axis(size)
         self.y = ((axis - 0.5 - shift[1]) / zoom + 0.5)[:, None]
         self.x = ((axis - 0.5 - shift[0]) / zoom + 0.5)[None, :] + tilt * (self.y - 0.5)
+        self._frame = (float(zoom), float(shift[0]), float(shift[1]), float(tilt), float(self.px))
+        self._across = np.broadcast_to(self.x, (size, size))
         self.density = np.zeros((size, size), np.float32)
         self.lung = np.zeros((size, size), np.float32)
 
@@ -76,16 +75,7 @@ class Canvas:
         The share `air` of it (0 to 1) falls on aerated lung only and takes the place of its air,
         so that opacities on top of each other end as white lung and not beyond.
         """
-        change = mask * amount
-        if air:
-            lung = self.lung[box]
-            inside = change * lung
-            inside *= air
-            change *= 1.0 - air
-            change += inside
-            inside *= 1.0 / AIR
-            lung -= inside
-        self.density[box] += change
+        add_into(self.density[box], self.lung[box], mask, float(amount), float(air), 1.0 / AIR)
 
     def blend(self, box: Box, mask: np.ndarray, level: float) -> None:
         """Pulls density towards `level` under the mask, as something that replaces lung does."""
@@ -127,30 +117,15 @@ class Canvas:
         box = self.box(min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin)
         top, left = box[0].start, box[1].start
         mask = np.zeros((box[0].stop - top, box[1].stop - left), np.float32)
-        count = len(points) - 1
-        for i in range(count):
-            (x0, y0), (x1, y1) = points[i], points[i + 1]
-            part = self.box(
-                min(x0, x1) - margin, min(y0, y1) - margin,
-                max(x0, x1) + margin, max(y0, y1) + margin,
-            )  # fmt: skip
-            u, v = self.x[part] - x0, self.y[part[0]] - y0
-            dx, dy = x1 - x0, y1 - y0
-            along = u * (dx / (dx * dx + dy * dy + 1e-12))
-            along += v * (dy / (dx * dx + dy * dy + 1e-12))
-            np.maximum(along, 0.0, out=along)
-            np.minimum(along, 1.0, out=along)
-            u -= along * dx
-            v = v - along * dy
-            distance = np.sqrt(u * u + v * v)
-            here = max(half * (1.0 + (taper - 1.0) * (i + 0.5) / count), 0.5 * self.px)
-            distance *= -1.0 / soft
-            distance += here / soft + 0.5
-            local = (
-                slice(part[0].start - top, part[0].stop - top),
-                slice(part[1].start - left, part[1].stop - left),
-            )
-            np.maximum(mask[local], smoothstep(distance), out=mask[local])
+        stroke_into(
+            mask,
+            self._across,
+            self.y,
+            np.array(points, np.float64),
+            (top, left),
+            self._frame,
+            (float(half), float(taper), float(soft)),
+        )
         return box, mask
 
     def polygon(self, points: Sequence[Point], soft: float = 0.0) -> Shape:

@@ -9,10 +9,11 @@ Images per study follow CXR-LT (1 or 2, seldom 3 or more), thinned because later
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from bench.data.phantom.labels import Structure, draw_labels
+from bench.data.phantom.labels import FULL_SIZE, Structure, draw_labels
 from bench.data.phantom.reports import write_report
 from bench.data.phantom.traits import traits_of
 from bench.errors import DataError
@@ -24,8 +25,24 @@ _PATIENTS_BY_IMAGES = (
     26, 32, 436,
 )  # fmt: skip
 _LONG, _SLOPE, _MOST = 12, 0.4, 32
+# Of the last bin, 434 patients hold the remaining 25,000 images, at most 174 each, and 45 of all
+# patients more than 81; single counts above 40 were not published as numbers.
+_FREQUENT, _FREQUENT_IMAGES, _FREQUENT_MOST, _FREQUENT_SCALE = 434, 25_000, 174, 18.0
 _IMAGES_BY_STUDY = (0.62, 0.31, 0.07)
 _SMALLEST = 20
+
+
+class Shot(NamedTuple):
+    """All that one image is drawn from."""
+
+    seed: int
+    patient: int
+    visit: int
+    number: int
+    """The image's place among the patient's."""
+    portable: bool
+    present: tuple[int, ...]
+    """Numbers of the classes that are present."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +67,45 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.patients)
 
+    def shot(self, row: int) -> Shot:
+        """What the image of that row is drawn from."""
+        return Shot(
+            self.seed,
+            int(self.patients[row][1:]),
+            int(self.visit[row]),
+            int(self.image[row]),
+            self.views[row] == "AP",
+            tuple(np.flatnonzero(self.labels[row]).tolist()),
+        )
 
-def _structure(n_images: int, rng: np.random.Generator) -> Structure:
-    """Patients and studies that hold exactly `n_images` images."""
+
+def published_sizes() -> np.ndarray:
+    """(45480,) images of each patient of CXR-LT 2024's training part, ascending; they sum to
+    258,871. Exact up to 40 images; above, the shape is an exponential with the known ends."""
+    up_to_40 = np.repeat(np.arange(1, 41), _PATIENTS_BY_IMAGES[:40])
+    place = (np.arange(_FREQUENT) + 0.5) / _FREQUENT
+    above = np.floor(41 - _FREQUENT_SCALE * np.log1p(-place)).astype(int)
+    above[-1] = _FREQUENT_MOST
+    # The few images that rounding leaves over or short come from the middle of the tail.
+    short = _FREQUENT_IMAGES - int(above.sum())
+    middle = _FREQUENT // 4 + np.arange(abs(short)) % (_FREQUENT // 2)
+    np.add.at(above, middle, int(np.sign(short)))
+    return np.sort(np.r_[up_to_40, above])
+
+
+def _full_sizes(n_images: int, rng: np.random.Generator) -> list[int]:
+    """The published sizes in proportion to `n_images`, in a random order."""
+    sizes = published_sizes()
+    count = round(sizes.size * n_images / sizes.sum())
+    sizes = sizes[((np.arange(count) + 0.5) * sizes.size / count).astype(int)]
+    # What proportion leaves over or short goes to patients of 2 and 3 images, the commonest sizes.
+    short = n_images - int(sizes.sum())
+    givers = np.flatnonzero(sizes == (2 if short > 0 else 3))[: abs(short)]
+    sizes[givers] += int(np.sign(short))
+    return rng.permutation(sizes).tolist()
+
+
+def _compressed_sizes(n_images: int, rng: np.random.Generator) -> list[int]:
     weights = np.array(_PATIENTS_BY_IMAGES, float)
     sizes: list[int] = []
     # A patient never owns more than a tenth, which matters to the smallest sets only.
@@ -65,6 +118,12 @@ def _structure(n_images: int, rng: np.random.Generator) -> Structure:
             k = int(rng.integers(k, _MOST + 1))
         sizes.append(min(k, most, left))
         left -= sizes[-1]
+    return sizes
+
+
+def _structure(n_images: int, rng: np.random.Generator) -> Structure:
+    """Patients and studies that hold exactly `n_images` images."""
+    sizes = (_full_sizes if n_images >= FULL_SIZE else _compressed_sizes)(n_images, rng)
     patient: list[int] = []
     visit: list[int] = []
     images: list[int] = []

@@ -7,7 +7,7 @@ while co-occurrence and persistence come from the scores. "Normal" is taken firs
 everything but devices; is-a edges leak upwards with a probability below one, as they do in CXR-LT.
 
 Compressed: a class of prevalence p among the training images gets 0.0085 + 0.785 p^0.9, which
-turns 33 % .. 0.05 % into 30 % .. 0.9 % and keeps the order.
+turns 33 % .. 0.05 % into 30 % .. 0.9 % and keeps the order. From `FULL_SIZE` images on it gets p.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.classes import CLASSES, NORMAL, RARE, TRAIN_COUNTS
+from bench.classes import CLASSES, NORMAL, RARE, TRAIN_COUNTS, TRAIN_IMAGES
 
-_TRAIN_IMAGES = 258_871
+FULL_SIZE = 100_000
+"""From so many images on, nothing is compressed: counts are CXR-LT's, in proportion."""
 _DEVICES = "Support Devices"
 
 # Loadings on (heart, infection, lesion, trauma, intensive care, age): what goes with what.
@@ -104,12 +105,14 @@ class Structure:
 
 
 def prevalence(name: str) -> float:
-    """Share of images that carry the class in a large cohort, after compression."""
-    return 0.0085 + 0.785 * (TRAIN_COUNTS[name] / _TRAIN_IMAGES) ** 0.9
+    """Share of images that carry the class in a cohort below `FULL_SIZE`, after compression."""
+    return 0.0085 + 0.785 * (TRAIN_COUNTS[name] / TRAIN_IMAGES) ** 0.9
 
 
 def target_images(name: str, n_images: int) -> int:
     """Images of the class in a cohort of `n_images`; at least one."""
+    if n_images >= FULL_SIZE:
+        return round(TRAIN_COUNTS[name] * n_images / TRAIN_IMAGES)
     return max(1, round(prevalence(name) * n_images))
 
 
@@ -139,6 +142,7 @@ def draw_labels(structure: Structure, rng: np.random.Generator) -> tuple[np.ndar
     column = {name: i for i, name in enumerate(CLASSES)}
     children = {name: tuple(e for e in IS_A if e[0] == name) for name in CLASSES}
     normal = column[NORMAL]
+    exact = n_images >= FULL_SIZE
 
     def fill(name: str) -> None:
         index, target = column[name], target_images(name, n_images)
@@ -156,6 +160,8 @@ def draw_labels(structure: Structure, rng: np.random.Generator) -> tuple[np.ndar
             if labels[study, index]:
                 continue
             more, who = int(structure.images[study]), int(structure.patient[study])
+            if exact and have + more > target:
+                continue
             if rare and len(patients | {who}) + 1 < _RARE_PATIENTS * (have + more):
                 continue
             labels[study, index] = 1

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.classes import CLASSES
+from bench.data.decode import Box
 from bench.data.phantom.anatomy import draw_anatomy, pose
 from bench.data.phantom.body import draw_body, draw_bones
 from bench.data.phantom.canvas import Canvas
-from bench.data.phantom.cohort import Cohort
+from bench.data.phantom.cohort import Cohort, Shot
 from bench.data.phantom.nuisance import draw_markers, draw_mimics
 from bench.data.phantom.sign import Layer
 from bench.data.phantom.signs import SIGNS
@@ -27,24 +28,24 @@ def render(cohort: Cohort, rows: Sequence[int], size: int) -> np.ndarray:
     """
     images = np.empty((len(rows), size, size), np.uint8)
     for out, row in zip(images, rows, strict=True):
-        out[...] = _image(cohort, int(row), size)
+        out[...] = _image(cohort.shot(int(row)), size)
     return images
 
 
-def _image(cohort: Cohort, row: int, size: int) -> np.ndarray:
-    patient, visit, number = (
-        int(cohort.patients[row][1:]),
-        int(cohort.visit[row]),
-        int(cohort.image[row]),
-    )
-    person = np.random.default_rng((cohort.seed, patient, 5))
-    shot = np.random.default_rng((cohort.seed, patient, number, 6))
-    portable = cohort.views[row] == "AP"
+def draw_shot(shot: Shot, size: int, notes: list[str]) -> tuple[np.ndarray, Box]:
+    """One image and its box, which is the whole square; nothing is noted of a drawing."""
+    return _image(shot, size), (0, 0, size, size)
+
+
+def _image(what: Shot, size: int) -> np.ndarray:
+    person = np.random.default_rng((what.seed, what.patient, 5))
+    shot = np.random.default_rng((what.seed, what.patient, what.number, 6))
+    portable = what.portable
     anatomy = pose(draw_anatomy(person), portable, shot)
 
     present = []
-    for index in np.flatnonzero(cohort.labels[row]).tolist():
-        rng = sign_rng(cohort.seed, patient, visit, index)
+    for index in what.present:
+        rng = sign_rng(what.seed, what.patient, what.visit, index)
         present.append((SIGNS[CLASSES[index]], trait(rng), rng))
     present.sort(key=lambda entry: entry[0].layer)
     for sign, its_trait, _ in present:

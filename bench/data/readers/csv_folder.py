@@ -2,112 +2,112 @@
 
 Columns: `image` (path inside the folder) and `patient_id` are needed, and at least one class of
 CXR-LT 2024 by its name. `study_id`, `view`, `source`, `report_findings` and `report_impression`
-are used where present; other columns are ignored. A label is 1, 0 or empty; empty means that the
-source does not say, and is masked.
+are used where present; other columns are ignored and listed. A label is 1, 0 or empty; empty means
+that the source does not say, and is masked. Columns of other names are given as
+`columns=image=file;patient_id=subject;Pleural Effusion=effusion`.
 """
 
 from __future__ import annotations
 
 import csv
 import difflib
-import errno
-import hashlib
 import io
-import json
-import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.classes import CLASSES
-from bench.data.dataset import DataSpec, cache_folder
-from bench.data.decode import read_square
-from bench.data.store import UNLABELLED, Rows, finish_store, is_finished, new_store
-from bench.errors import DataError, UsageError
+from bench.data.listing import UNLABELLED, Listing
+from bench.errors import DataError, UsageError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 2
+VERSION = 3
 NEEDED = ("image", "patient_id")
 OPTIONAL = ("study_id", "view", "source", "report_findings", "report_impression")
 # DICOM view codes and the words that public sets use for a picture taken from the side.
 _LATERAL = {"LATERAL", "LL", "RL", "LLD", "LAT", "L"}
+_FRONTAL = {"PA", "AP", "FRONTAL"}
 _IDENTIFIERS = ("image", "patient_id", "study_id", "source")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_SHOWN = 5
+# What other collections call classes of ours, where no spelling would tell.
+_OTHER_NAMES = {
+    "effusion": "Pleural Effusion",
+    "no finding": "Normal",
+    "no findings": "Normal",
+    "airspace opacity": "Lung Opacity",
+    "subcutaneous air": "Subcutaneous Emphysema",
+    "hiatal hernia": "Hernia",
+    "rounded atelectasis": "Round(ed) Atelectasis",
+    "lymphadenopathy": "Adenopathy",
+    "medical device": "Support Devices",
+}
 
 
-def prepare(spec: DataSpec, size: int, skip_unreadable: bool) -> Path:
-    """The finished store of a CSV folder at `size` pixels, made on first use.
+def read(root: Path, options: Mapping[str, str]) -> Listing:
+    """The rows of a folder's `labels.csv`, or of the CSV file that `root` is.
 
     Raises:
-        DataError: no label file, a missing column, a bad label, or images that cannot be read
-            (unless `skip_unreadable`).
+        DataError: no label file, a missing column or a bad label.
+        UsageError: a mapping of columns that cannot be meant.
     """
-    views = spec.options.get("views", "frontal")
-    if views not in {"frontal", "all"}:
-        raise UsageError(f"views={views} is neither 'frontal' nor 'all'.")
-    file = Path(str(spec.path)).expanduser()
-    if file.is_dir():
-        file = file / "labels.csv"
+    file = root / "labels.csv" if root.is_dir() else root
     if not file.is_file():
         raise DataError(f"No label file at {file}. --data csv:PATH takes a folder with labels.csv.")
-    root = file.parent.resolve()
-    content = _bytes(file)
-    labels_sha256 = hashlib.sha256(content).hexdigest()
-    table = _read_table(content, file)
-    stamps = [_stamp(root, image) for image in table["image"]]
-    key = json.dumps([VERSION, str(root), labels_sha256, size, views, skip_unreadable, stamps])
-    name = root.name
-    target = cache_folder() / f"csv-{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    if is_finished(target):
-        return target
-    paths = _inside(root, table, file)
-    table, left_out = _select_views(table, views, file)
-    labels, classes = _labels(table, file)
-    with new_store(target) as folder:
-        pixels = np.lib.format.open_memmap(
-            folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(table), size, size)
-        )
-        boxes = np.zeros((len(table), 4), np.int16)
-        unreadable: dict[str, str] = {}
-        kept = np.ones(len(table), bool)
-        for row, line in enumerate(table.index):
-            try:
-                pixels[row], boxes[row] = read_square(paths[line], size)
-            except DataError as error:
-                unreadable[table["image"].iloc[row]] = str(error)
-                kept[row] = False
-        _refuse_unreadable(unreadable, len(table), root, skip_unreadable)
-        if not kept.all():
-            np.save(folder / "pixels.npy", np.ascontiguousarray(pixels[kept]))
-        del pixels
-        table = table[kept]
-        finish_store(
-            folder,
-            name,
-            Rows(
-                classes=classes,
-                labels=labels[kept],
-                images=table["image"].tolist(),
-                patients=table["patient_id"].tolist(),
-                studies=(table["study_id"] if "study_id" in table else table["image"]).tolist(),
-                sources=_column(table, "source"),
-                findings=_column(table, "report_findings"),
-                impressions=_column(table, "report_impression"),
-                boxes=boxes[kept],
-                left_out=left_out | unreadable,
-            ),
-            made_from={
-                "reader": "csv",
-                "version": VERSION,
-                "labels_sha256": labels_sha256,
-                "size": size,
-            },
-        )
-    return target
+    table = _read_table(_bytes(file), file, _mapping(options.get("columns", "")))
+    labels, classes, unused = _labels(table, file)
+    return Listing(
+        root=file.parent.resolve(),
+        images=table["image"].tolist(),
+        patients=table["patient_id"].tolist(),
+        studies=_studies(table),
+        views=[_view(text) for text in _column(table, "view")],
+        classes=classes,
+        labels=labels,
+        sources=_column(table, "source"),
+        findings=_column(table, "report_findings"),
+        impressions=_column(table, "report_impression"),
+        problems={"column that is not used": unused},
+        tables=(file,),
+        lines=table.index.tolist(),
+        name=file.parent.resolve().name,
+    )
+
+
+def _mapping(text: str) -> dict[str, str]:
+    """A file's column -> the name it has here."""
+    names: dict[str, str] = {}
+    for pair in filter(None, text.split(";")):
+        ours, sign, theirs = (part.strip() for part in pair.partition("="))
+        if not sign or not theirs:
+            raise UsageError(f"columns={text}: '{pair}' is not OURS=COLUMN. Separate pairs by ';'.")
+        known = {_folded(name): name for name in (*NEEDED, *OPTIONAL, *CLASSES)}
+        if _folded(ours) not in known:
+            raise UsageError(unknown("column", ours, known.values()))
+        names[theirs] = known[_folded(ours)]
+    return names
+
+
+def _folded(name: str) -> str:
+    """A name without what people vary: case, and what stands between words."""
+    return re.sub(r"[\s_-]+", " ", name.strip()).casefold()
+
+
+def _view(text: str) -> str:
+    view = text.strip().upper()
+    return "LATERAL" if view in _LATERAL else view if view in _FRONTAL else ""
+
+
+def _studies(table: pd.DataFrame) -> list[str]:
+    """A row without a study is a study of its own."""
+    images = table["image"]
+    if "study_id" not in table:
+        return images.tolist()
+    return table["study_id"].where(table["study_id"] != "", images).tolist()
 
 
 def _bytes(file: Path) -> bytes:
@@ -117,16 +117,7 @@ def _bytes(file: Path) -> bytes:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from error
 
 
-def _stamp(root: Path, image: str) -> tuple[str, int, int]:
-    """What changes when an image is replaced, or mended where there was none."""
-    try:
-        status = os.stat(os.path.join(root, image))
-    except (OSError, ValueError):
-        return image, -1, -1
-    return image, status.st_size, status.st_mtime_ns
-
-
-def _read_table(content: bytes, file: Path) -> pd.DataFrame:
+def _read_table(content: bytes, file: Path, names: Mapping[str, str]) -> pd.DataFrame:
     """The rows by the line of the file they begin in, identifiers without blanks around them."""
     import pandas as pd
 
@@ -135,6 +126,7 @@ def _read_table(content: bytes, file: Path) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not a UTF-8 CSV table: {error}") from error
     header, rows = _parse(text, file)
+    header = _renamed(header, names, file)
     _refuse_header(header, text, file)
     table = pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=str)
     for column in _IDENTIFIERS:
@@ -199,34 +191,44 @@ def _other_separator(text: str) -> str:
     return ""
 
 
-def _select_views(
-    table: pd.DataFrame, views: str, file: Path
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    if not len(table):
-        raise DataError(f"{file}: no image left, for it has a header and no rows.")
-    if views == "all" or "view" not in table:
-        return table, {}
-    lateral = table["view"].str.strip().str.upper().isin(_LATERAL)
-    if lateral.all():
-        raise DataError(
-            f"{file}: no image left, for all {len(table)} are lateral views. To use them: "
-            "--data csv:PATH,views=all."
-        )
-    return table[~lateral], dict.fromkeys(table["image"][lateral], "lateral view")
+def _renamed(header: list[str], names: Mapping[str, str], file: Path) -> list[str]:
+    """The header in our names: as mapped, else as spelt here but for case and separators."""
+    for theirs in names:
+        if theirs not in header:
+            raise UsageError(f"columns: {file} has no column. {unknown('column', theirs, header)}")
+    taken = set(header) | set(names.values())
+    ours = {_folded(name): name for name in (*NEEDED, *OPTIONAL, *CLASSES)}
+
+    def name_of(column: str) -> str:
+        if column in names:
+            return names[column]
+        if column in names.values():
+            return f"{column} (not used)"  # another column was given in its place
+        close = ours.get(_folded(column))
+        return close if close is not None and close not in taken else column
+
+    return [name_of(column) for column in header]
 
 
-def _labels(table: pd.DataFrame, file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _labels(table: pd.DataFrame, file: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    """Labels, classes, and the columns that are neither a class nor anything else."""
     classes = tuple(name for name in CLASSES if name in table)
-    folded = {name.casefold(): name for name in CLASSES}
-    for column in table.columns:
+    folded = {_folded(name): name for name in CLASSES}
+    unused = []
+    for column in map(str, table.columns):
         if column in CLASSES or column in NEEDED + OPTIONAL:
             continue
-        close = difflib.get_close_matches(str(column).casefold(), folded, n=1, cutoff=0.9)
+        close = difflib.get_close_matches(_folded(column), folded, n=1, cutoff=0.9)
         if close and folded[close[0]] not in classes:
+            meant = folded[close[0]]
             raise DataError(
-                f"{file} has a column '{column}'. Did you mean the class '{folded[close[0]]}'? "
-                "Rename the column, or give it a name of its own if it is something else."
+                f"{file} has a column '{column}'. Did you mean the class '{meant}'? Rename the "
+                f"column or say columns={meant}={column}, or give it a name of its own if it is "
+                "something else."
             )
+        other = _OTHER_NAMES.get(_folded(column))
+        hint = f" (if it is '{other}': columns={other}={column})" if other else ""
+        unused.append(column + (hint if other not in classes else ""))
     if not classes:
         raise DataError(
             f"{file} has no class column. Classes are named as in CXR-LT 2024: "
@@ -244,59 +246,8 @@ def _labels(table: pd.DataFrame, file: Path) -> tuple[np.ndarray, tuple[str, ...
                 "empty (empty = the source does not say)."
             )
         labels[:, index] = coded.to_numpy().astype(np.uint8)
-    return labels, classes
-
-
-def _inside(root: Path, table: pd.DataFrame, file: Path) -> dict[int, Path]:
-    """The path of each line's image, all below `root` and each named once, or it is refused."""
-    named: dict[Path, tuple[int, str]] = {}
-    twice = []
-    for line, image in zip(table.index.tolist(), table["image"].tolist(), strict=True):
-        try:
-            path = _resolved(root / image)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{file} line {line}: image {image!r} cannot be a file ({error}). Mend the name."
-            ) from error
-        if not path.is_relative_to(root):
-            raise DataError(f"{file} line {line}: image '{image}' lies outside {root}.")
-        if path in named:
-            twice.append((*named[path], line, image))
-        named.setdefault(path, (line, image))
-    if twice:
-        line, image, later, again = twice[0]
-        raise DataError(
-            f"{file} names {len(twice)} images twice, first '{image}' (line {line}) and '{again}' "
-            f"(line {later}). Keep one row an image."
-        )
-    return {line: path for path, (line, _) in named.items()}
-
-
-def _resolved(path: Path) -> Path:
-    """`path` without links. Unlike `Path.resolve`, a loop is an OSError in every Python."""
-    real = Path(os.path.realpath(path))
-    try:
-        real.stat()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise
-    return real
+    return labels, classes, unused
 
 
 def _column(table: pd.DataFrame, name: str) -> list[str]:
     return table[name].tolist() if name in table else [""] * len(table)
-
-
-def _refuse_unreadable(bad: dict[str, str], total: int, root: Path, skip: bool) -> None:
-    if not bad:
-        return
-    if len(bad) == total:
-        raise DataError(f"None of the {total} images below {root} can be read.")
-    if skip:
-        return
-    shown = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    raise DataError(
-        f"{len(bad)} of {total} images below {root} cannot be read: {shown}{more}. Mend them, or "
-        "leave them out with --skip-unreadable (the record lists them)."
-    )

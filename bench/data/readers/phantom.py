@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from bench.classes import CLASSES
+from bench.data.build import clear_work, held, make_pixels
 from bench.data.dataset import DataSpec, cache_folder
-from bench.data.store import Rows, finish_store, is_finished, new_store
+from bench.data.store import Rows, finish_store, is_finished
 from bench.errors import UsageError
 
 DEFAULTS = {"n": 2400, "size": 64, "seed": 0}
-_BLOCK = 256
 
 
-def prepare(spec: DataSpec, size: int, skip_unreadable: bool) -> Path:
-    """The finished store of a phantom; `size` of the spec wins over the size asked for.
+def prepare(spec: DataSpec, jobs: int = 1, tell: Callable[[str], None] | None = None) -> Path:
+    """The finished store of a phantom, drawn by `jobs` processes.
 
     Raises:
         UsageError: an option is not a number or out of range.
@@ -32,35 +31,47 @@ def prepare(spec: DataSpec, size: int, skip_unreadable: bool) -> Path:
     target = cache_folder() / f"phantom-n{n}-size{side}-seed{seed}-{_drawing()}"
     if is_finished(target):
         return target
-    from bench.data.phantom import make_cohort, render
-
-    cohort = make_cohort(n, seed)
-    count = len(cohort.patients)
-    with new_store(target) as folder:
-        pixels = np.lib.format.open_memmap(
-            folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(count, side, side)
-        )
-        for start in range(0, count, _BLOCK):
-            rows = range(start, min(start + _BLOCK, count))
-            pixels[start : start + _BLOCK] = render(cohort, rows, side)
-        pixels.flush()
-        finish_store(
-            folder,
-            "phantom",
-            Rows(
-                classes=CLASSES,
-                labels=cohort.labels,
-                images=[f"phantom-{seed}-{row:06d}" for row in range(count)],
-                patients=cohort.patients,
-                studies=cohort.studies,
-                sources=["phantom"] * count,
-                findings=cohort.findings,
-                impressions=cohort.impressions,
-                boxes=np.tile(np.array([0, 0, side, side], np.int16), (count, 1)),
-            ),
-            made_from={"reader": "phantom", "drawing": _drawing(), **options},
-        )
+    with held(target, tell):
+        if not is_finished(target):
+            _draw(target, options, jobs, tell)
+            clear_work(target)
     return target
+
+
+def _draw(
+    target: Path, options: dict[str, int], jobs: int, tell: Callable[[str], None] | None
+) -> None:
+    from bench.data.phantom import draw_shot, make_cohort
+
+    cohort = make_cohort(options["n"], options["seed"])
+    count = len(cohort)
+    pixels = make_pixels(
+        target,
+        [cohort.shot(row) for row in range(count)],
+        draw_shot,
+        options["size"],
+        plan=target.name,
+        jobs=jobs,
+        tell=tell,
+        prints=False,
+    )
+    finish_store(
+        target,
+        "phantom",
+        Rows(
+            classes=CLASSES,
+            labels=cohort.labels,
+            images=[f"phantom-{options['seed']}-{row:06d}" for row in range(count)],
+            patients=cohort.patients,
+            studies=cohort.studies,
+            sources=["phantom"] * count,
+            findings=cohort.findings,
+            impressions=cohort.impressions,
+            boxes=pixels.boxes,
+            views=cohort.views,
+        ),
+        made_from={"reader": "phantom", "drawing": _drawing(), **options},
+    )
 
 
 def _drawing() -> str:
