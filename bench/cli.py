@@ -74,6 +74,18 @@ def main() -> None:
 @click.option("--table", type=int, help="Run all rows of the paper's Table 2 or 3.")
 @click.option("--data", help="phantom, phantom:n=240,size=64, or csv:PATH.  [default: phantom]")
 @click.option(
+    "--test-data",
+    multiple=True,
+    metavar="DATA",
+    help="Other data that every model scores too; see bench table --on. Repeat for several.",
+)
+@click.option(
+    "--classes",
+    multiple=True,
+    metavar="NAME",
+    help="A class of --test-data that --data does not label, asked by prompts. Repeat for several.",
+)
+@click.option(
     "--preset", help="tiny, paper or upstream.  [default: tiny; with --weights the methods' own]"
 )
 @click.option(
@@ -111,8 +123,9 @@ def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
     from bench.runs.launch import launch
     from bench.runs.rows import Request
 
-    if options["data"] is not None:
-        DataSpec.parse(options["data"])  # a wrong name should not wait for torch
+    for named in (options["data"], *options["test_data"]):
+        if named is not None:
+            DataSpec.parse(named)  # a wrong name should not wait for torch
     request = Request(
         settings=_pairs(settings), jobs=jobs if jobs is not None else default_jobs(), **options
     )
@@ -135,6 +148,9 @@ def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
     default="2",
     show_default=True,
     help="2; 3 is the ablation; classes, pairs of rows, runs by folds.",
+)
+@click.option(
+    "--on", metavar="NAME", help="Show the scores on the external data of that name (--test-data)."
 )
 @click.option("--paper", is_flag=True, help="The paper's numbers beside ours, with a verdict.")
 @BASELINE

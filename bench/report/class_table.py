@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.classes import COMMON, MEDIUM, RARE, TRAIN_COUNTS
 from bench.report.compare import procedure_test
+from bench.report.external import untested
 from bench.report.main_table import mean_text
 from bench.report.notes import data_notes, no_baseline
 from bench.report.options import METRICS, Options
@@ -23,6 +24,10 @@ def class_table(
     """A line for each class: counts, each row's mean and sd over runs, p against the baseline."""
     metric = METRICS[options.metric]
     places = _rarest_first(rows[0].classes)
+    external = rows[0].external
+    unseen = () if external is None else external["unseen"]
+    counted = "Positive images are those of the test folds of one run, patients those of the whole "
+    counted = f"{counted}data set." if external is None else "Positive images and patients: of all."
     p_values = {row.key: _p_values(row, baseline, places) for row in rows}
     columns = [
         Column("class", "Class", left=True),
@@ -38,18 +43,20 @@ def class_table(
     for place, c in enumerate(places):
         name = rows[0].classes[c]
         patients = rows[0].told["data"]["positive_patients"][name]
-        line = [words(name), words(_group(name)), count(rows[0].positives[name]), count(patients)]
+        group = "unseen" if name in unseen else _group(name)
+        line = [words(name), words(group), count(rows[0].positives[name]), count(patients)]
         line += [_cell(row, c, p_values[row.key][place], patients, options) for row in rows]
         lines.append(tuple(line))
     notes = [
         *data_notes(rows, options),
         *seen_notes(rows),
         f"{metric.title}: mean over folds, then mean ± sd over runs. Rarest first, by the training "
-        "counts of CXR-LT 2024; group rare, medium or common of the paper's Table 1. Positive "
-        "images are those of the test folds of one run, patients those of the whole data set.",
+        f"counts of CXR-LT 2024; group rare, medium or common of the paper's Table 1. {counted}",
     ]
     if baseline is None:
         notes.append(no_baseline(rows))
+    elif external is not None:
+        notes.append(untested(baseline))
     elif metric.cross_fitted:
         notes.append(f"No test: {metric.title} has one value a run, not one for each fold.")
     else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.errors import UsageError, unknown
+from bench.report.external import ONE_TEST_SET
 from bench.report.options import METRICS, Group, Options
 from bench.report.results import RowResults, nanmean
 from bench.report.scores import has_scores, patient_bootstraps
@@ -76,6 +77,10 @@ def no_bootstrap(rows: Sequence[RowResults], options: Options) -> str | None:
 def procedure_test(row: RowResults, other: RowResults, members: np.ndarray) -> TestResult:
     """The corrected test on the mean over some classes, over the trials that both rows have."""
     differences, sizes = _differences(row, other, members)
+    if row.external is not None:
+        known = differences[~np.isnan(differences)]
+        mean = float(known.mean()) if len(known) else None
+        return TestResult(None, None, None, mean, None, None, len(known), ONE_TEST_SET)
     if differences.shape != sizes.shape[:2]:
         return TestResult(
             None, None, None, None, None, None, 0, "one value a run, not one for each fold"
@@ -117,7 +122,7 @@ def find_baseline(
 
 def _posterior(row: RowResults, other: RowResults, group: Group) -> Posterior | None:
     differences, sizes = _differences(row, other, row.members(group))
-    if differences.shape != sizes.shape[:2]:
+    if differences.shape != sizes.shape[:2] or row.external is not None:
         return None
     return bayesian_correlated_ttest(differences, sizes[..., 0], sizes[..., 1], rope=ROPE)
 

@@ -89,6 +89,12 @@ def main_table(
 
 def _spread_note(rows: Sequence[RowResults], title: str) -> str:
     brackets = "In brackets the classes that are defined in every run."
+    if rows[0].external is not None:
+        spread = "sd over runs" if max(len(row.runs) for row in rows) > 1 else "no sd of one run"
+        return (
+            f"Mean over classes; {spread}. All models score the same patients, so a spread over "
+            f"runs is of partitions and training, not of {title} on other patients. {brackets}"
+        )
     if max(len(row.runs) for row in rows) == 1:
         return f"Mean over classes; one run shows no spread. {brackets}"
     return (

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from bench.report.compare import Comparison, no_bootstrap
+from bench.report.external import drawn_words, external_notes, untested
 from bench.report.options import METRICS, Options
 from bench.report.results import RowResults
 from bench.report.scores import REPLICATES, SEED, drawn_trials
@@ -28,6 +29,7 @@ def data_notes(rows: Sequence[RowResults], options: Options) -> list[str]:
         f"Data: {data['name']} ({kind}), {data['images']} images of {data['patients']} patients. "
         f"Preset: {presets}. Track: {tracks}. Seed: {spec['seed']}. Prompts: {options.policy}.",
         f"{plural(runs, 'run')} of {spec['folds']}-fold cross-validation by patient.",
+        *external_notes(rows[0]),
     ]
     if rows[0].without_policy:
         notes.append(
@@ -115,7 +117,9 @@ def comparison_notes(
         return ["No test: the baseline is the only row."]
     by_row = list(zip(*groups, strict=True))
     notes = []
-    if METRICS[options.metric].cross_fitted:
+    if baseline.external is not None:
+        notes.append(untested(baseline))
+    elif METRICS[options.metric].cross_fitted:
         notes.append(
             f"No test: {METRICS[options.metric].title} has one value a run, not one for each fold."
         )
@@ -146,6 +150,8 @@ def procedure_words(over: str) -> str:
 def patient_words(comparison: Comparison) -> str:
     """The bootstrap in one sentence or two."""
     trials = drawn_trials(comparison.row, comparison.other)
+    if comparison.row.external is not None:
+        return drawn_words(comparison.row, trials[0][0] if trials else None, REPLICATES, SEED)
     drawn = f"within each fold of run {trials[0][0]}" if trials else "within each fold"
     sources = " and each source" if len(comparison.row.told["data"]["sources"]) > 1 else ""
     return (

@@ -59,10 +59,12 @@ class Group:
     key: str
     title: str
     names: frozenset[str] | None
+    unseen: bool = False
+    """Of external data the classes that the training data do not label; no other group has any."""
 
-    def holds(self, name: str) -> bool:
-        """Whether a class belongs to the group."""
-        return self.names is None or name in self.names
+    def holds(self, name: str, *, unseen: bool = False) -> bool:
+        """Whether a class, unseen in training or not, belongs to the group."""
+        return unseen == self.unseen and (self.names is None or name in self.names)
 
 
 def _group(key: str, title: str, names: Sequence[str]) -> Group:
@@ -70,6 +72,7 @@ def _group(key: str, title: str, names: Sequence[str]) -> Group:
 
 
 _TOTAL = Group("total", "Total", None)
+_UNSEEN = Group("unseen", "Unseen", None, unseen=True)
 _WITHOUT = [[n for n in names if n != NORMAL] for names in (CLASSES, BASE)]
 GROUPINGS: dict[str, tuple[Group, ...]] = {
     "base-rare": (_TOTAL, _group("base", "Base", BASE), _group("rare", "Rare", RARE)),
@@ -100,15 +103,26 @@ class Options:
     min_patients: int = 10
     """Classes with fewer positive patients in the whole data set are undefined."""
     paper: bool = False
+    on: str | None = None
+    """Name of the external data whose scores are shown; None shows those of the test folds."""
+    unseen: bool = False
+    """Whether models were asked for classes of it that were not trained on: a column of its own."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise UsageError(f"--alpha {self.alpha} is not between 0 and 1.")
+        if self.on is not None and self.paper:
+            raise UsageError("--paper: the paper prints no numbers on external data (--on).")
+        if self.on is not None and METRICS[self.metric].cross_fitted:
+            raise UsageError(
+                f"--metric {self.metric} takes thresholds or scalings from other folds, and "
+                "external data have none: each model scores all of them. Use auroc, ap or ap-ratio."
+            )
 
     @property
     def groups(self) -> tuple[Group, ...]:
         """The groups of classes that get a column each."""
-        return GROUPINGS[self.grouping]
+        return (*GROUPINGS[self.grouping], *((_UNSEEN,) if self.unseen else ()))
 
     def stem(self, which: str) -> str:
         """File name of a table: made otherwise, it is another file, and the usual one stays.
@@ -126,6 +140,7 @@ class Options:
             ("alpha", f"alpha-{self.alpha:g}"),
             ("min_patients", f"min-patients-{self.min_patients}"),
             ("paper", "paper"),
+            ("on", f"on-{self.on}"),
         ):
             if getattr(self, field) != getattr(usual, field):
                 parts.append(told)

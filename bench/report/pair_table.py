@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench.errors import ResultsError, UsageError
 from bench.report.compare import ROPE, Comparison, compare, no_bootstrap
+from bench.report.external import untested
 from bench.report.notes import (
     data_notes,
     is_marked,
@@ -56,19 +57,15 @@ def pair_table(
     found = compare(pairs, options)
     every = [c for comparisons in found.values() for c in comparisons]
     reason = no_bootstrap(rows, options)
-    refusal = refused(every, options)
     notes = [
         *data_notes(rows, options),
         *seen_notes(rows),
-        f"A - B is the mean difference of {metric.title} over runs x folds. New training sets: "
-        f"{procedure_words('pairs')} Asterisk (*): adjusted p < {options.alpha:g}.",
+        *_procedure_notes(rows[0], options),
         f"New patients: not tested, {reason}."
         if reason
         else f"New patients: {patient_words(every[0])}",
         *thinned_draws(every),
-        f"P: Bayesian correlated t-test (Corani & Benavoli 2015); equal is a difference within "
-        f"{ROPE:g} {metric.title} either way.",
-        *([refusal] if refusal else []),
+        *_posterior_notes(rows[0], every, options),
     ]
     return Table(
         options.stem("pairs"),
@@ -77,6 +74,29 @@ def pair_table(
         tuple(_line(c, options) for c in every),
         tuple(notes),
     )
+
+
+def _procedure_notes(row: RowResults, options: Options) -> list[str]:
+    difference = (
+        f"A - B is the mean difference of {METRICS[options.metric].title} over runs x folds."
+    )
+    if row.external is not None:
+        return [difference, untested(row)]
+    return [
+        f"{difference} New training sets: {procedure_words('pairs')} Asterisk (*): adjusted p < "
+        f"{options.alpha:g}."
+    ]
+
+
+def _posterior_notes(row: RowResults, every: Sequence[Comparison], options: Options) -> list[str]:
+    if row.external is not None:
+        return ["P: undefined, since it takes the corrected t-test."]
+    refusal = refused(every, options)
+    return [
+        f"P: Bayesian correlated t-test (Corani & Benavoli 2015); equal is a difference within "
+        f"{ROPE:g} {METRICS[options.metric].title} either way.",
+        *([refusal] if refusal else []),
+    ]
 
 
 def _line(comparison: Comparison, options: Options) -> tuple[Cell, ...]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from bench.errors import ResultsError, UsageError
+from bench.report.external import on_external
 from bench.report.options import METRICS, Group, Options
-from bench.runs.record import SCHEMA, digest, read_record
+from bench.runs.record import SCHEMA, SCORES, digest, external_file, read_record
 from bench.runs.trial import identity_of, place_of, trials_folder
 
 Found = tuple[Path, dict[str, Any]]
@@ -32,7 +33,8 @@ class RowResults:
     """(runs, folds, classes) the metric, NaN where a class is undefined or the trial is not there;
     with one fold where a run has one value."""
     train_test: np.ndarray
-    """(runs, folds, 2) images outside and inside the test fold; NaN where there is no trial."""
+    """(runs, folds, 2) images outside and inside the test fold; NaN where there is no trial, or no
+    such parts (external data)."""
     positives: Mapping[str, int]
     """Positive images of each class in the test folds of the first run."""
     folders: Mapping[tuple[int, int], Path]
@@ -73,9 +75,21 @@ class RowResults:
         """What `--baseline` calls this row."""
         return f"{self.method}:{self.label}"
 
+    @property
+    def external(self) -> Mapping[str, Any] | None:
+        """What is told of external data where the values are of these, not of test folds."""
+        return self.told.get("on")
+
+    @property
+    def scores_file(self) -> str:
+        """The file of each trial that holds the scores behind the values."""
+        return SCORES if self.external is None else external_file(self.external["name"])
+
     def members(self, group: Group) -> np.ndarray:
         """(classes,) bool: which classes belong to a group."""
-        return np.array([group.holds(name) for name in self.classes], dtype=bool)
+        unseen = () if self.external is None else self.external["unseen"]
+        holds = [group.holds(name, unseen=name in unseen) for name in self.classes]
+        return np.array(holds, dtype=bool)
 
     def by_class(self) -> np.ndarray:
         """(runs, classes) mean over the folds where the class is defined.
@@ -111,13 +125,15 @@ def load_results(results: Path, study: str, options: Options) -> list[RowResults
 
     Raises:
         ResultsError: no finished trial, or a metric that needs scores which are not there.
-        UsageError: no such prompt policy in the records.
+        UsageError: no such prompt policy or external data in the records.
     """
     records = list(_records(trials_folder(results, study)))
     if not records:
         raise ResultsError(
             f"No finished trial in {results / study}. Run: bench run --method cxrcml --folds 5"
         )
+    if options.on is not None:
+        records = on_external(records, options.on, study)
     with_policy = [found for found in records if options.policy in found[1]["metrics"]]
     if not with_policy:
         policies = sorted({policy for _, record in records for policy in record["metrics"]})
@@ -194,9 +210,10 @@ def _exported(path: Path) -> dict[str, Any] | None:
     return record if trusted else None
 
 
-def _partition(record: Mapping[str, Any]) -> tuple[str, int, int]:
+def _partition(record: Mapping[str, Any]) -> tuple[Any, ...]:
     spec = record["spec"]
-    return (spec["fingerprint"], spec["folds"], spec["seed"])
+    of_external = (record["on"]["fingerprint"], *spec["classes"]) if "on" in record else ()
+    return (spec["fingerprint"], spec["folds"], spec["seed"], *of_external)
 
 
 def _digests(records: Iterable[Mapping[str, Any]]) -> dict[int, str | None]:
@@ -236,8 +253,10 @@ def _row(found: list[Found], left_out: int, options: Options) -> RowResults:
         entries = record["metrics"][options.policy]["classes"]
         values[place] = [_value(entry, options.metric) for entry in entries]
         test = record["split"]["test"]
-        train_test[place] = record["data"]["images"] - test, test
-        if place[0] == 0:
+        if "on" not in record:
+            train_test[place] = record["data"]["images"] - test, test
+        # External data are the same for every fold's model; test folds add up to the data.
+        if place[0] == 0 and (place[1] == first["spec"]["fold"] or "on" not in first):
             for entry in entries:
                 positives[entry["class"]] += entry["n_pos"]
     row = RowResults(

@@ -44,7 +44,7 @@ class Stack(NamedTuple):
 
 def has_scores(row: RowResults) -> bool:
     """Whether the scores of every finished trial are there."""
-    return all((folder / "scores.npz").exists() for folder in row.folders.values())
+    return all((folder / row.scores_file).exists() for folder in row.folders.values())
 
 
 def patient_bootstraps(
@@ -53,9 +53,9 @@ def patient_bootstraps(
     """Of each pair (a, b) the difference of AUC by group over draws of patients.
 
     The fixed models are those of one run, the first that both rows have whole, and patients are
-    drawn within its folds. Stacking all runs and drawing patients from all together gives intervals
-    that are too narrow (`tests/perf/type_one_error.py`). Classes are those that are defined in
-    every run of both.
+    drawn within its folds; on external data, which all these models score, once for all of them.
+    Stacking all runs and drawing patients from all together gives intervals that are too narrow
+    (`tests/perf/type_one_error.py`). Classes are those that are defined in every run of both.
     """
     together: dict[tuple[Trials, bytes], list[int]] = {}
     for place, (a, b) in enumerate(pairs):
@@ -130,7 +130,7 @@ def cross_fitted(row: RowResults, options: Options) -> np.ndarray:
 
 def stack(row: RowResults, trials: Trials, policy: str) -> Stack:
     """The test images of the trials with a row's scores, in the order of the trials."""
-    parts = [read_scores(row.folders[trial]) for trial in trials]
+    parts = [read_scores(row.folders[trial], row.scores_file) for trial in trials]
     names = (policy, "labels", "mask", "rows", "patients", "sources")
     fold = np.repeat(np.arange(len(parts)), [len(part["rows"]) for part in parts])
     return Stack._make((*(np.concatenate([p[name] for p in parts]) for name in names), fold))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import ResultsError, UsageError, unknown
@@ -30,6 +31,10 @@ def make_table(results: Path, study: str, which: str, options: Options) -> Table
         raise UsageError(unknown("table", which, TABLES))
     declared = declared_rows(results, study)
     rows = ordered_rows(load_results(results, study, options), declared, study, which)
+    if options.on is not None:
+        study = f"{study} on {options.on}"
+        external = rows[0].external
+        options = replace(options, unseen=bool(external and external["unseen"]))
     baseline = find_baseline(rows, declared, options.baseline)
     if which == "classes":
         return class_table(study, rows, baseline, options)

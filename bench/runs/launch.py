@@ -7,21 +7,22 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.data.dataset import Dataset, prepare_dataset
 from bench.errors import ResultsError, UsageError
 from bench.protocol.prompts import prompts_digest
 from bench.runs.executors.local import run_local
+from bench.runs.external import name_of_set, open_external
 from bench.runs.plan import Planned, plan, reasons
 from bench.runs.progress import Progress
 from bench.runs.rows import DEFAULT_FOLDS, DEFAULT_SEED, Request, Resolved, resolve_rows
 from bench.runs.study import COPY
-from bench.runs.trial import TrialSpec
+from bench.runs.trial import ExternalSet, TrialSpec
 
 if TYPE_CHECKING:
     from bench.runs.perform import Outcome
@@ -47,15 +48,8 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
         DataError: the data cannot be used.
         ResultsError: the results folder cannot be written or is held by another run.
     """
-    if request.folds < 2:
-        raise UsageError(f"--folds {request.folds}: cross-validation needs at least 2 folds.")
-    if request.run_count < 1 or request.jobs < 1:
-        raise UsageError("--runs and --jobs are at least 1.")
-    if request.seed < 0:
-        raise UsageError(f"--seed {request.seed}: a seed is not negative.")
     named = request.study if request.study_file is None else None
-    if named is not None and Path(named).name != named:
-        raise UsageError(f"--study {request.study}: a study's name is one folder, without '/'.")
+    _refuse_impossible(request, named)
     rows = resolve_rows(request, say)
     data = request.data or ("phantom" if request.kind == "tiny" else "phantom:size=224")
     say(f"Opening {data} ...")
@@ -71,8 +65,18 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
         f"classes{', synthetic' if dataset.synthetic else ''}"
         + (f"; {len(dataset.left_out)} images left out" if dataset.left_out else "")
     )
-    study = named or _study_name(request, dataset, data)
-    specs = list(_specs(request, rows, data, dataset, study))
+    external = open_external(
+        request.test_data,
+        request.classes,
+        dataset,
+        size,
+        say,
+        skip_unreadable=request.skip_unreadable,
+        jobs=request.jobs,
+    )
+    sets = tuple(opened.spec for opened in external)
+    study = named or _study_name(request, dataset, data, sets)
+    specs = list(_specs(request, rows, data, dataset, study, sets))
     device = _device(request.device)
     with _held(request.results / study):
         if request.study_file is not None:
@@ -99,6 +103,7 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
                     device=device,
                     results=request.results.resolve(),
                     ended=ended,
+                    external=[opened.store for opened in external],
                 )
     return Summary(
         study=study,
@@ -109,8 +114,24 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
     )
 
 
+def _refuse_impossible(request: Request, named: str | None) -> None:
+    if request.folds < 2:
+        raise UsageError(f"--folds {request.folds}: cross-validation needs at least 2 folds.")
+    if request.run_count < 1 or request.jobs < 1:
+        raise UsageError("--runs and --jobs are at least 1.")
+    if request.seed < 0:
+        raise UsageError(f"--seed {request.seed}: a seed is not negative.")
+    if named is not None and Path(named).name != named:
+        raise UsageError(f"--study {request.study}: a study's name is one folder, without '/'.")
+
+
 def _specs(
-    request: Request, rows: list[Resolved], data: str, dataset: Dataset, study: str
+    request: Request,
+    rows: list[Resolved],
+    data: str,
+    dataset: Dataset,
+    study: str,
+    external: tuple[ExternalSet, ...] = (),
 ) -> Iterator[TrialSpec]:
     """All trials, whole runs first: an interrupted study has complete runs of every row."""
     for run in range(request.run_count):
@@ -137,38 +158,47 @@ def _specs(
                     fold=fold,
                     weights=row.weights,
                     weights_references=request.weights,
+                    external=external,
                 )
 
 
-def _study_name(request: Request, dataset: Dataset, data: str) -> str:
-    """Data set, preset or `released`, and what of the partition is not the default."""
+def _study_name(
+    request: Request, dataset: Dataset, data: str, external: tuple[ExternalSet, ...] = ()
+) -> str:
+    """Data set, preset or `released`, what of the partition is not the default, external data."""
     file = request.study_file
-    parts = [*([] if file is None else [file.stem]), dataset.name]
-    if data.startswith("phantom:"):
-        parts += data.removeprefix("phantom:").replace("=", "").split(",")
+    parts = [*([] if file is None else [file.stem]), name_of_set(dataset, data)]
     parts.append(request.kind)
     if request.folds != DEFAULT_FOLDS:
         parts.append(f"folds{request.folds}")
     if request.seed != DEFAULT_SEED:
         parts.append(f"seed{request.seed}")
+    parts += [f"on-{one.name}" for one in external]
     return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(parts))
 
 
 def _refuse_other_data(planned: list[Planned], folder: Path) -> None:
     """Two data folders of one name are no reason to lose what was finished on the first.
 
+    Nor is external data that was forgotten, or named later.
+
     Raises:
         ResultsError: the study holds finished trials of other data.
     """
     others = sum(
-        item.before is not None and item.before["fingerprint"] != item.spec.fingerprint
-        for item in planned
+        item.before is not None and _other_data(item.before, item.spec) for item in planned
     )
     if others:
         raise ResultsError(
-            f"{folder} holds {others} finished trials of other data (or of other options of it). "
-            "Name another study with --study NAME, or redo them with --fresh."
+            f"{folder} holds {others} finished trials of other data (or of other options of it, "
+            "other --test-data or --classes). Name another study with --study NAME, or redo them "
+            "with --fresh."
         )
+
+
+def _other_data(before: Mapping[str, Any], spec: TrialSpec) -> bool:
+    now = spec.identity()
+    return any(before.get(key) != now.get(key) for key in ("fingerprint", "external"))
 
 
 def _announce(planned: list[Planned], say: Callable[[str], None]) -> None:

@@ -6,12 +6,12 @@ import json
 import resource
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,13 +21,15 @@ from bench.errors import BenchError, MethodError, TrialError
 from bench.protocol.batches import Split
 from bench.protocol.captions import meta_captions
 from bench.protocol.folds import patient_folds
-from bench.protocol.method import Method, find_method
-from bench.protocol.prompts import HEADLINE, prompts_for
+from bench.protocol.method import find_method
+from bench.protocol.prompts import HEADLINE
 from bench.protocol.trainer import Training, train
 from bench.protocol.weights import Checkpoint, load_checkpoint
+from bench.runs.external import Examiner
 from bench.runs.measure import measure, told_of, told_of_weights
 from bench.runs.provenance import provenance
 from bench.runs.record import write_record
+from bench.runs.scoring import arrays_beside, score
 from bench.runs.trial import TrialSpec
 
 VALID_FRACTION = 0.1
@@ -44,8 +46,26 @@ class Outcome:
     error: str | None
 
 
-def perform(spec: TrialSpec, dataset: Dataset, device: str, results: Path) -> Outcome:
+class Ran(NamedTuple):
+    """What a trial came to: what its record says, and its arrays."""
+
+    told: dict[str, Any]
+    scores: dict[str, np.ndarray]
+    external: dict[str, dict[str, np.ndarray]]
+    """Those of external data, by name."""
+
+
+def perform(
+    spec: TrialSpec,
+    dataset: Dataset,
+    device: str,
+    results: Path,
+    external: Sequence[Dataset] = (),
+) -> Outcome:
     """Runs a trial and writes its record, finished or failed.
+
+    Args:
+        external: the data sets that `spec.external` speaks of.
 
     A trial whose own code or loss fails is recorded as failed and reported in the outcome; an
     error of the results folder is raised, since no other trial could be kept either.
@@ -54,17 +74,18 @@ def perform(spec: TrialSpec, dataset: Dataset, device: str, results: Path) -> Ou
     log: list[dict[str, Any]] = []
     clock = _Clock()
     record: dict[str, Any] = {"status": "failed", "id": spec.id, "spec": spec.as_dict()}
-    scores: dict[str, np.ndarray] | None = None
+    ran: Ran | None = None
     error: str | None = None
     try:
         with _seeded(spec.trial_seed, device):
-            told, scores = _run(spec, dataset, torch.device(device), log, clock)
-        _assert_plain(told)
-        record |= {"status": "done", **told}
+            examiner = Examiner(spec, dataset, external, torch.device(device))
+            ran = _run(examiner, log, clock)
+        _assert_plain(ran.told)
+        record |= {"status": "done", **ran.told}
     except Exception as failure:  # an adapter is anybody's code and may raise anything
         if isinstance(failure, BenchError) and not isinstance(failure, TrialError | MethodError):
             raise
-        scores = None
+        ran = None
         error = f"{type(failure).__name__}: {failure}"
         record |= {"error": error, "traceback": traceback.format_exc()}
     seconds = time.perf_counter() - started
@@ -76,7 +97,13 @@ def perform(spec: TrialSpec, dataset: Dataset, device: str, results: Path) -> Ou
         },
         "provenance": provenance(device),
     }
-    write_record(spec.folder(results), record, scores=scores, log=log)
+    write_record(
+        spec.folder(results),
+        record,
+        scores=None if ran is None else ran.scores,
+        log=log,
+        external=None if ran is None else ran.external,
+    )
     summary = record.get("metrics", {}).get(HEADLINE, {})
     return Outcome(
         status=record["status"],
@@ -87,13 +114,8 @@ def perform(spec: TrialSpec, dataset: Dataset, device: str, results: Path) -> Ou
     )
 
 
-def _run(
-    spec: TrialSpec,
-    dataset: Dataset,
-    device: torch.device,
-    log: list[dict[str, Any]],
-    clock: _Clock,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _run(examiner: Examiner, log: list[dict[str, Any]], clock: _Clock) -> Ran:
+    spec, dataset, device = examiner.spec, examiner.dataset, examiner.device
     found = find_method(spec.method_reference)
     method = found.cls(found.cls.Config.from_dict(spec.config), _checkpoints(spec))
     table = patient_folds(
@@ -121,12 +143,13 @@ def _run(
             f"{found.name} was given weights and loaded none. Its build() has to read "
             "self.checkpoints and to say in self.weights what it loaded."
         )
+    examiner.refuse_fixed_classes(method)
     training = Training()
     if spec.track == "trained":
         with clock("train"):
             training = train(method, part(fit), part(held), spec.trial_seed, log.append)
     with clock("score"):
-        scores = _score(method, part(test))
+        scores = score(method, part(test), dataset.classes)
     labels, mask = dataset.labels[test], dataset.mask[test]
     with clock("measure"):
         metrics = {
@@ -154,7 +177,12 @@ def _run(
     }
     if spec.weights:
         told["checkpoints"] = told_of_weights(spec, found.cls.card)
-    return told, scores | _arrays(dataset, test, labels, mask)
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    if spec.external:
+        with clock("external"):
+            read = [texts[row] for row in (*fit, *held)]
+            told["external"], arrays = examiner.examine(method, read)
+    return Ran(told, scores | arrays_beside(dataset, test, labels, mask), arrays)
 
 
 def _rows_to_train_on(
@@ -192,21 +220,6 @@ def _checkpoints(spec: TrialSpec) -> tuple[Checkpoint, ...]:
 _read_once = lru_cache(maxsize=1)(load_checkpoint)
 
 
-def _arrays(
-    dataset: Dataset, test: np.ndarray, labels: np.ndarray, mask: np.ndarray
-) -> dict[str, np.ndarray]:
-    """What of the test images stands beside their scores; patients and sources as codes."""
-    _, patients = np.unique(dataset.patients, return_inverse=True)
-    _, sources = np.unique(dataset.sources, return_inverse=True)
-    return {
-        "labels": labels,
-        "mask": mask,
-        "rows": test.astype(np.int32),
-        "patients": patients[test].astype(np.int32),
-        "sources": sources[test].astype(np.int16),
-    }
-
-
 def _assert_plain(told: dict[str, Any]) -> None:
     """A record is JSON without NaN: what a method says of itself must be plain, finite values."""
     try:
@@ -215,30 +228,6 @@ def _assert_plain(told: dict[str, Any]) -> None:
         raise MethodError(
             f"The record of the trial is not plain and finite ({error}); look at diagnostics()."
         ) from error
-
-
-@torch.no_grad()
-def _score(method: Method, part: Split) -> dict[str, np.ndarray]:
-    """(N, C) float32 scores of each prompt policy.
-
-    Raises:
-        MethodError: a shape or value that cannot be ranked.
-    """
-    method.model.eval()
-    classes = part.dataset.classes
-    scores: dict[str, np.ndarray] = {}
-    for policy in method.policies:
-        prompts = prompts_for(policy, classes)
-        parts = [method.score(images, prompts).float().cpu().numpy() for images in part.images()]
-        values = np.concatenate(parts)
-        if values.shape != (len(part), len(classes)):
-            raise MethodError(
-                f"score() gave {values.shape} for {len(part)} images and {len(classes)} classes."
-            )
-        if not np.isfinite(values).all():
-            raise MethodError(f"score() gave values that are not finite under policy '{policy}'.")
-        scores[policy] = values
-    return scores
 
 
 def _told(training: Training) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
     record.json   spec, metrics, training history, costs, provenance; `status` inside
     scores.npz    test scores of each prompt policy with labels, mask, patients and sources as codes
+    external-NAME.npz    the same of other data that the model scored (`bench run --test-data`)
     log.jsonl     one line an epoch
 
-A folder without a `record.json` whose status is "done" and whose `scores.npz` matches its checksum
-does not exist for anything that reads results.
+A folder without a `record.json` whose status is "done" and whose arrays match their checksums does
+not exist for anything that reads results.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 from bench.errors import ResultsError
 
 SCHEMA = 1
+SCORES = "scores.npz"
 # Parts of a record that may differ between two runs of the same trial.
 _CIRCUMSTANCES = ("provenance", "cost", "digest")
 
@@ -33,8 +35,12 @@ def write_record(
     *,
     scores: Mapping[str, np.ndarray] | None,
     log: Iterable[Mapping[str, Any]],
+    external: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> None:
     """Writes a trial's files under temporary names and renames them, the record last.
+
+    Args:
+        external: by the name of other data the arrays of its images.
 
     Raises:
         ResultsError: the folder cannot be written.
@@ -44,10 +50,12 @@ def write_record(
         _sweep(folder)
         full = dict(record) | {"schema": SCHEMA}
         if scores is not None:
-            with _replacing(folder / "scores.npz") as temporary:
-                with temporary.open("wb") as file:
-                    np.savez(file, allow_pickle=False, **scores)
-                full["scores_sha256"] = _sha256(temporary)
+            full["scores_sha256"] = _write_arrays(folder / SCORES, scores)
+        if external:
+            full["external_sha256"] = {
+                name: _write_arrays(folder / external_file(name), arrays)
+                for name, arrays in external.items()
+            }
         with _replacing(folder / "log.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in log))
         full["digest"] = digest(full)
@@ -72,7 +80,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     try:
         if record["digest"] != digest(record):
             return None
-        if record["status"] == "done" and _sha256(folder / "scores.npz") != record["scores_sha256"]:
+        if record["status"] == "done" and not _arrays_fit(folder, record):
             return None
     except (KeyError, OSError, ValueError, TypeError):
         return None
@@ -87,10 +95,19 @@ def read_records(trials: Path) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def read_scores(folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of a finished trial's `scores.npz`."""
-    with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
+def read_scores(folder: Path, file: str = SCORES) -> dict[str, np.ndarray]:
+    """The arrays of a finished trial's `scores.npz`, or of another of its files."""
+    with np.load(folder / file, allow_pickle=False) as arrays:
         return {key: arrays[key] for key in arrays.files}
+
+
+def external_file(name: str) -> str:
+    """The file of a trial's scores on other data.
+
+    >>> external_file("nih")
+    'external-nih.npz'
+    """
+    return f"external-{name}.npz"
 
 
 def digest(record: Mapping[str, Any]) -> str:
@@ -121,9 +138,28 @@ class _replacing:  # reads as a verb at its call sites
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what a killed writer left; the study's lock says that nobody else writes here."""
-    for path in folder.glob(".partial-*"):
-        path.unlink(missing_ok=True)
+    """Removes what a killed writer left and what an earlier trial scored besides.
+
+    The study's lock says that nobody else writes here.
+    """
+    for pattern in (".partial-*", external_file("*")):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
+    """Writes the arrays and returns the file's checksum."""
+    with _replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        return _sha256(temporary)
+
+
+def _arrays_fit(folder: Path, record: Mapping[str, Any]) -> bool:
+    expected = {SCORES: record["scores_sha256"]} | {
+        external_file(name): sha256 for name, sha256 in record.get("external_sha256", {}).items()
+    }
+    return all(_sha256(folder / file) == sha256 for file, sha256 in expected.items())
 
 
 def _sha256(path: Path) -> str:

@@ -29,6 +29,10 @@ class Request:
     weights: tuple[str, ...] = ()
     """References of weights to score with (released) or to start from; several are an ensemble."""
     data: str | None = None
+    test_data: tuple[str, ...] = ()
+    """Other data that every model scores too."""
+    classes: tuple[str, ...] = ()
+    """Classes of the test data to ask for although the training data do not label them."""
     preset: str | None = None
     """None is `tiny` from scratch, `paper` from weights, and for released weights the authors' own
     recipe where the method has it."""

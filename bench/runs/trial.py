@@ -18,7 +18,35 @@ PROTOCOL_VERSION = 1
 # What a trial is called and where its parts lie, which changes no score.
 _NAMES = ("study", "row", "title", "method_reference", "data", "weights_names")
 
+_NAMES_OF_EXTERNAL = ("name", "data")
+
 Track = Literal["trained", "released"]
+
+
+@dataclass(frozen=True)
+class ExternalSet:
+    """Other data that the models of a study score beside their test folds, and what is asked."""
+
+    name: str
+    """Names its files and `bench table --on`."""
+    data: str
+    """As typed."""
+    fingerprint: str
+    shared: tuple[str, ...]
+    """Classes that both it and the training data label."""
+    unseen: tuple[str, ...]
+    """Classes that it labels and the training data do not."""
+    prompts: str
+    """Digest of the prompts of all policies."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What is asked of its images, in the order of the columns of the scores."""
+        return (*self.shared, *self.unseen)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the record."""
+        return asdict(self) | {"shared": list(self.shared), "unseen": list(self.unseen)}
 
 
 @dataclass(frozen=True)
@@ -47,6 +75,8 @@ class TrialSpec:
     """SHA-256 of what `--weights` named, in its order; what is scored, or trained from."""
     weights_references: tuple[str, ...] = ()
     """The same as typed: where they lie on this machine."""
+    external: tuple[ExternalSet, ...] = ()
+    """Other data that the trial's model scores too."""
 
     def identity(self) -> dict[str, Any]:
         """What can change scores and nothing else: no title, path, device or job count."""
@@ -83,16 +113,25 @@ class TrialSpec:
             "classes": list(self.classes),
             "config": dict(self.config),
         }
+        # What there was not when the first trials were recorded stands in a spec only where it is.
         references = told.pop("weights_references")
-        if not told.pop("weights"):
-            return told  # as trials were recorded before there were weights
-        names = [name_of(reference) for reference in references]
-        return told | {"weights": list(self.weights), "weights_names": names}
+        if told.pop("weights"):
+            names = [name_of(reference) for reference in references]
+            told |= {"weights": list(self.weights), "weights_names": names}
+        if told.pop("external"):
+            told["external"] = [one.as_dict() for one in self.external]
+        return told
 
 
 def identity_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The identity of a spec as a record holds it, whatever version wrote it."""
-    return {"protocol": 1} | {k: v for k, v in spec.items() if k not in _NAMES}
+    told = {"protocol": 1} | {k: v for k, v in spec.items() if k not in _NAMES}
+    if "external" in told:
+        told["external"] = [
+            {k: v for k, v in one.items() if k not in _NAMES_OF_EXTERNAL}
+            for one in told["external"]
+        ]
+    return told
 
 
 def place_of(spec: Mapping[str, Any]) -> Path:
@@ -155,4 +194,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return "; ".join(changes) or "its record names another identity"
 
 
-_WORDS = {"fingerprint": "data", "method_code": "method code", "protocol": "protocol version"}
+_WORDS = {
+    "external": "test data or their classes",
+    "fingerprint": "data",
+    "method_code": "method code",
+    "protocol": "protocol version",
+}

@@ -44,11 +44,13 @@ def run_local(
     device: str,
     results: Path,
     ended: Callable[[TrialSpec, Outcome], None],
+    external: Sequence[Path] = (),
 ) -> None:
     """Runs the trials in `jobs` processes; `ended` is called in this one as each trial ends.
 
     Args:
         store: folder of the prepared data set, opened once in each worker.
+        external: those of the data sets that are scored besides.
 
     Raises:
         ResultsError: workers died repeatedly, or a record could not be written.
@@ -56,7 +58,7 @@ def run_local(
     waiting = list(specs)
     for attempt in range(_RESTARTS + 1):
         try:
-            _run_pool(waiting, store, jobs, device, results, ended)
+            _run_pool(waiting, (store, *external), jobs, device, results, ended)
             return
         except BrokenProcessPool:
             if attempt == _RESTARTS:
@@ -68,7 +70,7 @@ def run_local(
 
 def _run_pool(
     waiting: list[TrialSpec],
-    store: Path,
+    stores: Sequence[Path],
     jobs: int,
     device: str,
     results: Path,
@@ -80,7 +82,7 @@ def _run_pool(
             max_workers=min(jobs, max(1, len(waiting))),
             mp_context=get_context("spawn"),
             initializer=_start,
-            initargs=(os.getpid(), store, device, results),
+            initargs=(os.getpid(), stores, device, results),
         )
         running: dict[Future[Outcome], TrialSpec] = {
             pool.submit(_work, spec): spec for spec in waiting
@@ -102,13 +104,15 @@ def _run_pool(
 
 
 _dataset: Dataset
+_external: list[Dataset]
 _device: str
 _results: Path
 
 
-def _start(parent: int, store: Path, device: str, results: Path) -> None:
-    """Once in each worker: one thread, the data set opened, an eye on the parent."""
-    global _dataset, _device, _results  # a worker serves one study; the pool has no other place
+def _start(parent: int, stores: Sequence[Path], device: str, results: Path) -> None:
+    """Once in each worker: one thread, the data sets opened, an eye on the parent."""
+    # A worker serves one study; the pool has no other place to keep what it opened.
+    global _dataset, _external, _device, _results
     import signal
 
     # Ctrl-C reaches the whole group; the parent decides and stops us.
@@ -119,13 +123,14 @@ def _start(parent: int, store: Path, device: str, results: Path) -> None:
     from bench.data.store import open_store
 
     torch.set_num_threads(1)
-    _dataset, _device, _results = open_store(store), device, results
+    _dataset, *_external = (open_store(store) for store in stores)
+    _device, _results = device, results
 
 
 def _work(spec: TrialSpec) -> Outcome:
     from bench.runs.perform import perform
 
-    return perform(spec, _dataset, _device, _results)
+    return perform(spec, _dataset, _device, _results, _external)
 
 
 def _leave_with(parent: int) -> None:
