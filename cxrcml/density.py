@@ -14,8 +14,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-HEAD_ELEMENTS = 1 << 19
-"""Floats of whitened coordinates kept at a time on a CPU: 2 MB, a core's second-level cache."""
+from cxrcml import pruning
+from cxrcml.pruning import Groups, by_component, inverse_factor
 
 
 class Parameters(NamedTuple):
@@ -31,10 +31,6 @@ class Parameters(NamedTuple):
     """(K,) degrees of freedom; infinite for a Gaussian."""
 
 
-Groups = list[tuple[int, Tensor]]
-"""A component's number and the rows (r,) it may matter to; a component may come twice."""
-
-
 class LogJoint(NamedTuple):
     """What one block of rows is under every component."""
 
@@ -42,15 +38,13 @@ class LogJoint(NamedTuple):
     """(K, c) log pi_k + log T(z | mu_k, Sigma_k, nu_k); merely too low to matter elsewhere."""
     delta: Tensor
     """(K, c) squared Mahalanobis distances, exact wherever the component can matter to the row."""
-    groups: Groups | None = None
-    """Rows by component, where the others cannot matter; None when all may."""
 
 
-def log_constant(parameters: Parameters, half_log_det: Tensor) -> Tensor:
+def log_constant(parameters: Parameters, half_log_det: Tensor, *, gaussian: bool) -> Tensor:
     """(K,) the part of log pi_k + log T (Eq. 2) that no row changes."""
     pi, mu, _, nu = parameters
     d = mu.shape[1]
-    if torch.isinf(nu[0]):
+    if gaussian:
         norm = torch.full_like(nu, -0.5 * d * math.log(2 * math.pi))
     else:
         norm = torch.lgamma((nu + d) / 2) - torch.lgamma(nu / 2) - d / 2 * torch.log(nu * math.pi)
@@ -70,7 +64,9 @@ class Geometry(abc.ABC):
         self.d = parameters.mu.shape[1]
         self.failed = torch.zeros((), dtype=torch.bool, device=parameters.mu.device)
         half_log_det = self._factorise()
-        self._constant = log_constant(parameters, half_log_det).to(dtype)[:, None]
+        self._constant = log_constant(parameters, half_log_det, gaussian=gaussian).to(dtype)[
+            :, None
+        ]
         self._nu = parameters.nu.to(dtype)[:, None]
 
     def density_of(self, delta: Tensor, component: Tensor | None = None) -> Tensor:
@@ -105,7 +101,7 @@ class Geometry(abc.ABC):
         """Zeros of the shape that `add_moment` adds to, float64."""
 
     @abc.abstractmethod
-    def add_moment(self, total: Tensor, x: Tensor, w: Tensor, groups: Groups | None = None) -> None:
+    def add_moment(self, total: Tensor, x: Tensor, w: Tensor) -> None:
         """Add a block's weighted second moments, weights `w` (K, c), to `total`."""
 
     @abc.abstractmethod
@@ -133,7 +129,7 @@ class Diagonal(Geometry):
     def empty_moment(self) -> Tensor:
         return torch.zeros_like(self.parameters.mu)
 
-    def add_moment(self, total: Tensor, x: Tensor, w: Tensor, groups: Groups | None = None) -> None:
+    def add_moment(self, total: Tensor, x: Tensor, w: Tensor) -> None:
         centred = x.square()
         total.addmm_(w.double(), centred)
 
@@ -167,7 +163,7 @@ class Tied(Geometry):
     def empty_moment(self) -> Tensor:
         return torch.zeros_like(self.parameters.sigma)
 
-    def add_moment(self, total: Tensor, x: Tensor, w: Tensor, groups: Groups | None = None) -> None:
+    def add_moment(self, total: Tensor, x: Tensor, w: Tensor) -> None:
         total.addmm_((x * w.double().sum(0)[:, None]).mT, x)
 
     def scale(self, total: Tensor, mu: Tensor, mass: Tensor, pull: Tensor) -> Tensor:
@@ -178,31 +174,48 @@ class Full(Geometry):
     """One scale matrix per component: the costly type, 4 n d^2 K operations a step if done plainly.
 
     On a CPU most of them are not needed. W_k = L_k^-1 is lower triangular, so the first b
-    whitened coordinates of a row cost b^2, and their squared length bounds delta from below,
-    hence the density from above. A component whose bound lies log(K/eps) under the row's best
-    density cannot change a sum in the working precision: it is left out of the rest of the E
-    step and of the M step. What is left out is below rounding, not an approximation on top.
-    On a GPU, where finding the survivors would make the host wait, b = d.
+    whitened coordinates of a row cost b^2 (few are enough on axes where the components lie apart),
+    and their squared length bounds delta from below, hence the density from above. A component
+    whose bound lies log(K/eps) under the row's best density cannot change a sum in the working
+    precision: it is left out of the rest of the E step, and the M step reads only responsibilities
+    above rounding, of two components or so. What is left out is below rounding, not an
+    approximation on top. On a GPU, where finding the survivors would make the host wait, b = d.
     """
 
     precision = None
 
     def _factorise(self) -> Tensor:
         sigma, mu = self.parameters.sigma, self.parameters.mu
-        whiten, half_log_det, self.failed = inverse_factor(sigma)
-        k, b = len(mu), head_size(self.d) if mu.device.type == "cpu" else self.d
-        shift = -(whiten[:, :b] @ mu[..., None])
-        head = torch.cat([whiten[:, :b, :b], shift], dim=2).to(self.dtype)
-        self._head_size, self._head = b, head.view(k * b, b + 1)
-        self._whiten, self._mu = whiten.to(self.dtype), mu.to(self.dtype)
+        self._prunes = pruning.applies(mu.device)
+        k, b = len(mu), pruning.head_size(self.d) if self._prunes else self.d
+        self._axes: Tensor | None = None
+        axes, half_log_det_axes = None, mu.new_zeros(())
+        if b < self.d <= pruning.TURNED:
+            axes, half_log_det_axes = pruning.discriminants(*self.parameters[:3])
+            self._axes = axes[:b].to(self.dtype)
+        self._mu = mu.to(self.dtype)
+        self._head = self._mu.new_empty((k, b, b + 1))
+        self._tail = self._mu.new_empty((k, self.d - b, self.d))
+        half_log_det = mu.new_empty(k)
+        # A component at a time where that costs nothing: K float64 factors are larger than Sigma.
+        for part in [slice(j, j + 1) for j in range(k)] if self._prunes else [slice(0, k)]:
+            turned = sigma[part] if axes is None else axes @ sigma[part] @ axes.mT
+            whiten, half_log_det[part], failed = inverse_factor(turned)
+            self.failed = self.failed | failed
+            self._head[part, :, :b] = whiten[:, :b, :b]
+            whiten = whiten if axes is None else whiten @ axes
+            self._head[part, :, b:] = -(whiten[:, :b] @ mu[part, :, None])
+            self._tail[part] = whiten[:, b:]
+        self._head_size, self._head = b, self._head.view(k * b, b + 1)
         self._slack = math.log(k / torch.finfo(self.dtype).eps)
-        return half_log_det
+        return half_log_det + half_log_det_axes
 
     def _delta(self, x: Tensor) -> Tensor:
         """(K, c) squared lengths of the first b whitened coordinates."""
         (k, _), b, c = self._mu.shape, self._head_size, len(x)
-        step = c if x.device.type != "cpu" else max(64, HEAD_ELEMENTS // (k * b))
-        columns = torch.cat([x[:, :b], x.new_ones((c, 1))], dim=1).mT
+        step = pruning.rows_at_a_time(k * b, x.device)
+        z = x[:, :b] if self._axes is None else x @ self._axes.mT
+        columns = torch.cat([z, x.new_ones((c, 1))], dim=1).mT
         out = x.new_empty((k, c))
         for start in range(0, c, step):
             y = self._head @ columns[:, start : start + step]
@@ -213,7 +226,7 @@ class Full(Geometry):
         bounds = super().log_joint(x)
         if self._head_size == self.d:
             return bounds
-        bound, delta, _ = bounds
+        bound, delta = bounds
         best = bound.max(0).indices
         order = best.argsort()
         counts = torch.bincount(best, minlength=len(bound)).tolist()
@@ -222,37 +235,39 @@ class Full(Geometry):
         top = self.density_of(delta.gather(0, best[None]), best)
         more = bound > top - self._slack
         more.scatter_(0, best[None], value=False)
-        rest = by_component(more)
-        self._complete(x, delta, rest)
+        self._complete(x, delta, by_component(more))
         more.scatter_(0, best[None], value=True)
         density = torch.where(more, self.density_of(delta), top - 2 * self._slack)
-        return LogJoint(density, delta, first + rest)
+        return LogJoint(density, delta)
 
     def _complete(self, x: Tensor, delta: Tensor, groups: Groups) -> None:
-        """Put exact distances into `delta` (K, c) for the rows of each group."""
+        """Add the whitened coordinates that the bound left out to `delta` (K, c), by groups."""
         limit = torch.finfo(self.dtype).max ** 0.5
         for k, rows in groups:
-            y = x.index_select(0, rows).sub_(self._mu[k]) @ self._whiten[k].mT
-            delta[k].index_copy_(0, rows, y.square_().sum(1).clamp_max_(limit))
+            y = x.index_select(0, rows).sub_(self._mu[k]) @ self._tail[k].mT
+            total = y.square_().sum(1).add_(delta[k].index_select(0, rows))
+            delta[k].index_copy_(0, rows, total.clamp_max_(limit))
 
     def empty_moment(self) -> Tensor:
         return torch.zeros_like(self.parameters.sigma)
 
-    def add_moment(self, total: Tensor, x: Tensor, w: Tensor, groups: Groups | None = None) -> None:
+    def add_moment(self, total: Tensor, x: Tensor, w: Tensor) -> None:
         root = w.sqrt()
-        if x.device.type != "cpu":
-            z = (x - self._mu[:, None]) * root[..., None]
-            total += z.mT @ z
+        if not self._prunes:
+            step = pruning.rows_at_a_time(self._mu.numel(), x.device)
+            for part, part_root in zip(x.split(step), root.split(step, 1), strict=True):
+                z = (part - self._mu[:, None]) * part_root[..., None]
+                total += z.mT @ z
             return
-        for k, rows in by_component(w > 0) if groups is None else groups:
+        for k, rows in by_component(w > 0):
             z = x.index_select(0, rows).sub_(self._mu[k])
             z *= root[k].index_select(0, rows)[:, None]
             total[k] += z.mT @ z
 
     def scale(self, total: Tensor, mu: Tensor, mass: Tensor, pull: Tensor) -> Tensor:
         moved = mu - self.parameters.mu
-        outer = moved[:, :, None] * moved[:, None] * pull[:, None, None]
-        return (total - outer) / mass[:, None, None]
+        total.baddbmm_((moved * pull[:, None])[..., None], moved[:, None], alpha=-1)
+        return total.div_(mass[:, None, None])
 
 
 GEOMETRIES: dict[str, type[Geometry]] = {
@@ -261,24 +276,3 @@ GEOMETRIES: dict[str, type[Geometry]] = {
     "diag": Diagonal,
     "spherical": Spherical,
 }
-
-
-def head_size(d: int) -> int:
-    """How many whitened coordinates the bound uses: an eighth, at least 16; all when few."""
-    return d if d <= 24 else max(16, d // 8)
-
-
-def by_component(pairs: Tensor) -> Groups:
-    """The rows (r,) of every component that has any, from a (K, c) mask."""
-    rows = pairs.nonzero()[:, 1]
-    counts = pairs.sum(1).tolist()
-    return [(k, part) for k, part in enumerate(rows.split(counts)) if len(part)]
-
-
-def inverse_factor(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """L^-1, half the log determinant, whether any (.., d, d) matrix is not positive definite."""
-    factor, info = torch.linalg.cholesky_ex(sigma)
-    identity = torch.eye(sigma.shape[-1], dtype=sigma.dtype, device=sigma.device)
-    inverse = torch.linalg.solve_triangular(factor, identity.expand_as(sigma), upper=False)
-    half_log_det = torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
-    return inverse, half_log_det, (info > 0).any()

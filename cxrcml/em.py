@@ -73,7 +73,7 @@ def accumulate(rows: Rows, geometry: Geometry) -> Moments:
     log_likelihood, first, second = mu.new_zeros(()), torch.zeros_like(mu), geometry.empty_moment()
     far_score, far = mu.new_empty(0), mu.new_empty((0, mu.shape[1]))
     for block in rows.blocks(geometry.precision):
-        joint, delta, groups = geometry.log_joint(block.x)
+        joint, delta = geometry.log_joint(block.x)
         log_density, tau = posterior(joint)
         score = log_density.double()
         if block.weight is None:
@@ -92,7 +92,7 @@ def accumulate(rows: Rows, geometry: Geometry) -> Moments:
             pull += w.sum(1, dtype=torch.float64)
             log_u += (tau * torch.log(u) - w).sum(1, dtype=torch.float64)
         first += (w.to(block.x.dtype) @ block.x).double()
-        geometry.add_moment(second, block.x, w, groups)
+        geometry.add_moment(second, block.x, w)
     pull = mass if geometry.gaussian else pull
     return Moments(log_likelihood / rows.total, mass, pull, log_u, first, second, far)
 
@@ -123,12 +123,18 @@ def _farthest(
 
 
 def regularised(sigma: Tensor, mass: Tensor, options: Options) -> Tensor:
-    """Scale matrices (1 - g) Sigma_k + g diag(Sigma_tied) + ridge I, of the shape they came in."""
+    """Scale matrices (1 - g) Sigma_k + g diag(Sigma_tied) + ridge I, of the shape they came in.
+
+    Square ones are changed where they are: K of them may be larger than the data.
+    """
     g, share = options.shrinkage, mass / mass.sum()
     if options.kind in ("full", "tied"):
         variances = torch.diagonal(sigma, dim1=-2, dim2=-1)
         target = share @ variances if options.kind == "full" else variances
-        return (1 - g) * sigma + torch.diag_embed(g * target + options.ridge)
+        added = g * target + options.ridge
+        sigma *= 1 - g
+        torch.diagonal(sigma, dim1=-2, dim2=-1).add_(added)
+        return sigma
     target = (share[:, None] * sigma).sum(0) if options.kind == "diag" else share @ sigma
     return (1 - g) * sigma + g * target + options.ridge
 
@@ -182,8 +188,11 @@ def reseeded(
     place = moments.far[rank.clamp(0, len(moments.far) - 1)]
     if options.kind != "tied":
         shape = (k,) + (1,) * (sigma.ndim - 1)
-        pooled = (moments.mass.view(shape) * sigma).sum(0) / moments.mass.sum()
-        sigma = torch.where(dead.view(shape), pooled, sigma)
+        if options.kind == "full":
+            pooled = (moments.mass @ sigma.view(k, -1)).view(d, d) / moments.mass.sum()
+        else:
+            pooled = (moments.mass.view(shape) * sigma).sum(0) / moments.mass.sum()
+        torch.where(dead.view(shape), pooled, sigma, out=sigma)
     pi = torch.where(dead, 1.0 / k, pi)
     mu = torch.where(dead[:, None], place, mu)
     return Parameters(pi / pi.sum(), mu, sigma, nu), seeds + dead
@@ -197,6 +206,7 @@ def run(rows: Rows, start: Parameters, options: Options) -> Fit:
     """
     geometry, start = factorised(start, rows, options)
     seeds = torch.zeros_like(start.pi, dtype=torch.int64)
+    del start
     history: list[float] = []
     n_reseeded = 0
     for _ in range(options.max_iter):

@@ -214,6 +214,27 @@ def label_set_nmi(labels: np.ndarray, label_sets: np.ndarray | Tensor) -> float:
     return float(normalized_mutual_info_score(sets, labels))
 
 
+def class_purity(labels: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """(C,) of the pairs that clusters (N,) make of an image of a class, the share that has it too.
+
+    What a triplet loss pulls an image of the class to. A random clustering gives about the class's
+    prevalence; NaN where no image of the class shares a cluster with another image.
+
+    Args:
+        labels: (N,) integers; a negative one is in no cluster.
+        positive: (N, C) bool.
+    """
+    known = labels >= 0
+    _, codes = np.unique(labels[known], return_inverse=True)
+    size = np.bincount(codes)
+    # (K, C) images of each class in each cluster.
+    count = np.zeros((len(size), positive.shape[1]))
+    np.add.at(count, codes, positive[known])
+    pairs = count.T @ (size - 1)
+    together = (count * (count - 1)).sum(0)
+    return np.divide(together, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
+
+
 def principal_components(x: Tensor, k: int) -> Tensor:
     """(N, min(k, d)) float32 scores of the rows of `x` on its leading principal axes.
 

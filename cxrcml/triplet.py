@@ -41,6 +41,7 @@ def triplet_loss(
     reduction: Reduction = "mean_active",
     mining: Mining = "all",
     responsibilities: Tensor | None = None,
+    others: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """L_m of a batch (Eq. 3), a 0-d tensor in the embeddings' dtype; see `triplet_result`."""
@@ -51,6 +52,7 @@ def triplet_loss(
         reduction=reduction,
         mining=mining,
         responsibilities=responsibilities,
+        others=others,
         generator=generator,
     ).loss
 
@@ -63,6 +65,7 @@ def triplet_result(
     reduction: Reduction = "mean_active",
     mining: Mining = "all",
     responsibilities: Tensor | None = None,
+    others: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> TripletResult:
     """L_m = sum of max(0, d(a, p) - d(a, n) + alpha) over triplets, reduced; and counts (Eq. 3).
@@ -79,6 +82,8 @@ def triplet_result(
             q_ap (1 - q_an), where q_ij = sum_k tau_ik tau_jk is the probability that two rows
             share a component, and `reduction` divides by the sum of these; one-hot rows give the
             hard loss. Needs mining="all".
+        others: (B, d) the texts of the rows, for triplets across modalities: a is then an image,
+            p and n are texts, and an image's own text is one of its positives.
         generator: source of the draws of mining="random", on the embeddings' device; None means
             torch's default one.
 
@@ -88,14 +93,16 @@ def triplet_result(
     Raises:
         ValueError: shapes that do not fit, an unknown option, or soft labels with mining.
     """
-    _check(embeddings, labels, reduction, mining, responsibilities)
+    _check(embeddings, labels, reduction, mining, responsibilities, others)
     if not embeddings.is_floating_point():
         raise ValueError(f"embeddings must be floating point, not {embeddings.dtype}.")
-    distance = _distances(embeddings)
+    distance = _distances(embeddings, others)
     known = labels >= 0
     pairs = known[:, None] & known
     same = labels[:, None] == labels
-    other_row = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    other_row = torch.ones_like(pairs)
+    if others is None:
+        other_row.fill_diagonal_(False)
     positive, negative = pairs & same & other_row, pairs & ~same
     n_anchors, n_labelled = positive.any(1).sum(), known.sum()
     if mining != "all":
@@ -108,7 +115,7 @@ def triplet_result(
         if responsibilities is None:
             weight = (positive[:, :, None] & negative[:, None, :]).to(hinge.dtype)
         else:
-            weight = _soft_weights(responsibilities, pairs, other_row)
+            weight = _soft_weights(responsibilities, pairs & other_row)
     active = weight * (hinge.detach() > 0)
     total = (weight * hinge).sum()
     if reduction != "sum":
@@ -119,11 +126,15 @@ def triplet_result(
     )
 
 
-def _distances(embeddings: Tensor) -> Tensor:
+def _distances(embeddings: Tensor, others: Tensor | None) -> Tensor:
     """(B, B) Euclidean distances in float64, where the Gram form loses nothing to cancellation."""
     e = embeddings.double()
     length = e.square().sum(1)
-    squared = length[:, None] + length - 2 * e @ e.mT
+    t, t_length = e, length
+    if others is not None:
+        t = others.double()
+        t_length = t.square().sum(1)
+    squared = length[:, None] + t_length - 2 * e @ t.mT
     return squared.clamp_min(1e-12).sqrt()
 
 
@@ -146,13 +157,13 @@ def _random(
     )
 
 
-def _soft_weights(responsibilities: Tensor, pairs: Tensor, other_row: Tensor) -> Tensor:
+def _soft_weights(responsibilities: Tensor, partners: Tensor) -> Tensor:
     """(B, B, B) probabilities that a triplet of three rows is valid under the posterior."""
     tau = responsibilities.detach().double()
     q = (tau @ tau.mT).clamp(0, 1)
-    together = q * (pairs & other_row)
-    apart = (1 - q) * (pairs & other_row)
-    return together[:, :, None] * apart[:, None, :] * other_row
+    together, apart = q * partners, (1 - q) * partners
+    distinct = ~torch.eye(len(tau), dtype=torch.bool, device=tau.device)
+    return together[:, :, None] * apart[:, None, :] * distinct
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float | None:
@@ -165,7 +176,13 @@ def _check(
     reduction: str,
     mining: str,
     responsibilities: Tensor | None,
+    others: Tensor | None,
 ) -> None:
+    if others is not None and others.shape != embeddings.shape:
+        raise ValueError(
+            f"others must be {tuple(embeddings.shape)} like the embeddings, "
+            f"not {tuple(others.shape)}."
+        )
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         raise ValueError(
             f"embeddings must be (B, d) and labels (B,), not {tuple(embeddings.shape)} "

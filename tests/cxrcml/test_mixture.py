@@ -6,7 +6,7 @@ import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,8 +19,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from cxrcml import StudentTMixture
+from cxrcml import StudentTMixture, pruning
 from cxrcml.density import GEOMETRIES, Parameters
 
 with np.load(Path(__file__).parent.parent / "fixtures" / "cxrcml.npz") as _arrays:
@@ -753,6 +754,47 @@ def test_a_gpu_computes_the_same(kind: str, nu: float | str) -> None:
     _unconverged(gpu, x, sample_weight=weight)
     _assert_same(gpu, _parameters(cpu))
     np.testing.assert_allclose(gpu.predict_proba(x), cpu.predict_proba(x), atol=1e-8)
+
+
+@pytest.mark.parametrize("nu", [math.inf, 4.0])
+def test_a_step_as_a_gpu_does_it_is_the_same(nu: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = _data(400, 30), np.linspace(0, 2, 400)
+    settings = {"nu": nu, "init": np.arange(400) % 3, "max_iter": 20}
+    pruned = _unconverged(_mixture(**settings), x, sample_weight=weight)
+    monkeypatch.setattr(pruning, "applies", lambda device: False)
+    monkeypatch.setattr(pruning, "CACHED", 1 << 13)
+    _assert_same(_unconverged(_mixture(**settings), x, sample_weight=weight), _parameters(pruned))
+
+
+class _HostReads(TorchDispatchMode):
+    """Counts the operations that make the host wait for a GPU."""
+
+    names: ClassVar = {"_local_scalar_dense", "nonzero", "bincount", "masked_select", "_unique2"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket.__name__ in self.names
+        return func(*args, **(kwargs or {}))
+
+
+@every_kind
+@pytest.mark.parametrize("nu", [math.inf, 4.0, "estimate"])
+def test_an_iteration_as_a_gpu_does_it_never_waits_for_the_host(
+    kind: str, nu: float | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "applies", lambda device: False)
+    x = _data(400, 30)
+
+    def reads(iterations: int) -> int:
+        model = _mixture(covariance_type=kind, nu=nu, init=np.arange(400) % 3)
+        with _HostReads() as mode:
+            _unconverged(model.set_params(max_iter=iterations, tol=0.0), x)
+        return mode.count
+
+    assert reads(6) == reads(2)
 
 
 # -- arguments -----------------------------------------------------------------------------------

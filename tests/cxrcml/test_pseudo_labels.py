@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from cxrcml import PseudoLabelConfig, PseudoLabeller, StudentTMixture
+from cxrcml import PseudoLabelConfig, PseudoLabeller, StudentTMixture, class_purity
 from cxrcml.pseudo_labels import label_churn, label_set_nmi, principal_components
 
 K = 6
@@ -304,3 +304,18 @@ def test_a_setting_of_the_mixture_reaches_it() -> None:
     for setting, value in {"shrinkage": 2.0, "ridge": -1.0, "nu": 0.0, "tol": -1.0}.items():
         with pytest.raises(ValueError, match=setting):
             PseudoLabeller(replace(config, **{setting: value}), seed=0)(_diffuse(0))
+
+
+def test_purity_of_a_class_is_that_of_the_pairs_its_images_are_in() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2, -1])
+    positive = np.array([[1, 1, 0, 1, 0, 1, 1], [0, 0, 0, 0, 0, 1, 0]], bool).T
+    # Images 0 and 1 meet each other and image 2, image 3 meets image 4; image 5 is alone.
+    expected = [2 / 5, np.nan]
+    np.testing.assert_allclose(class_purity(labels, positive), expected)
+
+
+def test_purity_of_random_clusters_is_the_prevalence() -> None:
+    rng = np.random.default_rng(0)
+    positive = rng.random((20_000, 2)) < [0.3, 0.05]
+    purity = class_purity(rng.integers(0, 40, 20_000), positive)
+    np.testing.assert_allclose(purity, [0.3, 0.05], rtol=0.1)

@@ -325,6 +325,47 @@ def test_responsibilities_get_no_gradient() -> None:
     assert e.grad.abs().sum() > 0
 
 
+# -- across modalities ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["mean_active", "mean", "sum"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_triplets_across_modalities_are_those_of_a_triple_loop(reduction: Any, soft: bool) -> None:
+    generator = torch.Generator().manual_seed(4)
+    images, texts = torch.randn(2, 9, 5, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, -1, 0, 2])
+    tau = torch.softmax(torch.randn(9, 3, generator=generator, dtype=torch.float64), 1)
+    q = tau @ tau.T
+    total = count = active = 0.0
+    for a in range(9):
+        for p in range(9):
+            for n in range(9):
+                if p == n or min(labels[a], labels[p], labels[n]) < 0:
+                    continue
+                valid = float(labels[a] == labels[p] and labels[a] != labels[n])
+                weight = float(q[a, p] * (1 - q[a, n])) if soft else valid
+                hinge = float((images[a] - texts[p]).norm() - (images[a] - texts[n]).norm()) + 0.2
+                count += weight
+                active += weight * (hinge > 0)
+                total += weight * max(hinge, 0.0)
+    expected = total / {"mean_active": active, "mean": count, "sum": 1.0}[reduction]
+    loss = triplet_loss(
+        images,
+        labels,
+        others=texts,
+        reduction=reduction,
+        responsibilities=tau if soft else None,
+    )
+    assert float(loss) == pytest.approx(expected)
+
+
+def test_an_images_own_text_is_a_positive_of_it() -> None:
+    x = torch.eye(3)
+    result = triplet_result(x, torch.arange(3), others=x, margin=2.0)
+    assert (int(result.n_triplets), int(result.n_anchors)) == (6, 3)
+    assert float(result.loss) == pytest.approx(2.0 - 2**0.5, abs=1e-5)
+
+
 # -- arguments -----------------------------------------------------------------------------------
 
 
@@ -339,6 +380,7 @@ def test_responsibilities_get_no_gradient() -> None:
         ({"responsibilities": torch.ones(3, 2)}, r"\(B, K\) with B = 4"),
         ({"responsibilities": torch.ones(4)}, r"\(B, K\) with B = 4"),
         ({"responsibilities": torch.ones(4, 2), "mining": "batch_hard"}, "need mining='all'"),
+        ({"others": torch.ones(3, 2)}, r"others must be \(4, 2\)"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(changed: dict[str, Any], message: str) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from bench.errors import DataError, UsageError
 from bench.protocol.method import find_method, method_names
 from bench.runs.rows import Request, resolve_rows
-from bench.runs.study import Row, declared_rows, load_study, rows_of_table
+from bench.runs.study import PAPER_STUDY, Row, declared_rows, load_study, rows_of_table
 from bench.runs.trial import row_label
 
 
@@ -23,7 +23,7 @@ def test_labels_in_the_study_are_the_labels_that_runs_get() -> None:
         if row.method in method_names():
             config = find_method(row.method).cls.Config
             made = config.tiny().with_settings(row.settings)
-            assert row_label(made.as_dict(), config.tiny().as_dict()) == row.label
+            assert row_label(asdict(made), asdict(config.tiny())) == row.label
 
 
 def test_an_unknown_table_is_refused() -> None:
@@ -96,3 +96,9 @@ def test_the_copy_beside_the_trials_says_what_the_rows_are(tmp_path: Path) -> No
 
 def test_a_file_of_a_method_goes_by_its_name() -> None:
     assert Row("./mine.py", "Mine", {"width": "8"}).key == ("mine", "width=8")
+
+
+def test_the_rows_of_our_other_study_can_all_be_run() -> None:
+    file = PAPER_STUDY.parent / "open-questions.toml"
+    rows = resolve_rows(Request(study=str(file)), print)
+    assert [row.title for row in rows] == [row.title for row in load_study(file)]
