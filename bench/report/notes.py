@@ -22,13 +22,19 @@ def data_notes(rows: Sequence[RowResults], options: Options) -> list[str]:
     told = rows[0].told
     data, spec = told["data"], told["spec"]
     runs = max(len(row.runs) for row in rows)
+
+    def fewer(row: RowResults) -> bool:
+        return len(row.runs) < runs
+
     kind = "synthetic data, not X-rays" if data["synthetic"] else "real images"
     presets = " and ".join(sorted({row.told["spec"]["config"]["preset"] for row in rows}))
     tracks = " and ".join(sorted({row.told["spec"]["track"] for row in rows}))
     notes = [
         f"Data: {data['name']} ({kind}), {data['images']} images of {data['patients']} patients. "
         f"Preset: {presets}. Track: {tracks}. Seed: {spec['seed']}. Prompts: {options.policy}.",
-        f"{plural(runs, 'run')} of {spec['folds']}-fold cross-validation by patient.",
+        f"{plural(runs, 'run')} of {spec['folds']}-fold cross-validation by patient"
+        + "".join(f"; {row.title}: {plural(len(row.runs), 'run')}" for row in rows if fewer(row))
+        + ".",
         *external_notes(rows[0]),
     ]
     if rows[0].without_policy:

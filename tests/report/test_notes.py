@@ -120,3 +120,10 @@ def test_equal_rows_have_no_p_value_and_a_reason(tmp_path: Path) -> None:
                 record(tmp_path, spec(method, run, fold), (auc, auc, None))
     assert "no p value (all 4 differences are equal" in notes(tmp_path)
     assert rows_of(tmp_path)["cxrcml"]["total_difference"] == pytest.approx(0.0)
+
+
+def test_rows_with_fewer_runs_than_the_table_are_named(tmp_path: Path) -> None:
+    study(tmp_path, runs=2)
+    for fold in range(2):
+        record(tmp_path, spec("slip", 0, fold), (0.6, 0.6, None))
+    assert "2 runs of 2-fold cross-validation by patient; slip: 1 run." in notes(tmp_path)
