@@ -72,7 +72,10 @@ def main() -> None:
     "--method", "methods", multiple=True, metavar="NAME|FILE.py", help="Repeat for several."
 )
 @click.option("--table", type=int, help="Run all rows of the paper's Table 2 or 3.")
-@click.option("--data", help="phantom, phantom:n=240,size=64, or csv:PATH.  [default: phantom]")
+@click.option(
+    "--data",
+    help="phantom, csv:PATH, NAME:DIR (bench data list) or a prepared folder.  [default: phantom]",
+)
 @click.option(
     "--test-data",
     multiple=True,
@@ -368,7 +371,7 @@ def weights(file: str, methods: tuple[str, ...], out: Path | None) -> None:
 
 @main.group(cls=_Group)
 def data() -> None:
-    """Look at the data sets that can be used."""
+    """Prepare, check and look at data sets."""
 
 
 @data.command("list")

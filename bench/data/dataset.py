@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,11 @@ class DataSpec:
         name, _, rest = text.partition(":")
         if name not in _readers() and is_store(text):
             return cls(STORE, text, {})
+        if name not in _readers() and os.path.isdir(os.path.expanduser(text)):
+            raise UsageError(
+                f"{text} is a folder, but no prepared data set, or one whose preparation was not "
+                "finished: run bench data prepare again. A folder of your own is csv:PATH."
+            )
         reader = find_reader(name)
         parts = rest.split(",") if rest else []
         options: dict[str, str] = {}
@@ -214,7 +220,7 @@ def find_reader(name: str) -> Reader:
 
 def is_store(text: str) -> bool:
     """Whether `text` is the path of a folder with the manifest of a store."""
-    return (Path(text).expanduser() / "manifest.json").is_file()
+    return os.path.isfile(os.path.join(os.path.expanduser(text), "manifest.json"))
 
 
 def load_dataset(spec: str, size: int = 112, *, skip_unreadable: bool = False) -> Dataset:
@@ -276,8 +282,6 @@ def prepare_dataset(
 
 def cache_folder() -> Path:
     """Where prepared stores live: $CXR_BENCH_CACHE, else cxr-bench in the user's cache folder."""
-    import os
-
     explicit = os.environ.get("CXR_BENCH_CACHE")
     if explicit:
         return Path(explicit)

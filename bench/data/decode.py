@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ def read_square(path: Path, size: int, notes: list[str] | None = None) -> tuple[
     """
     said: list[str] = [] if notes is None else notes
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
+            raise DataError("not a readable image (a folder or device, not a file)")
         with open(path, "rb") as file:
             head = file.read(132)
         if not head:
@@ -54,7 +57,8 @@ def read_square(path: Path, size: int, notes: list[str] | None = None) -> tuple[
     except BenchError:
         raise
     except Exception as error:  # Pillow raises almost anything on spoilt bytes
-        raise DataError(f"not a readable image ({type(error).__name__}: {error})") from error
+        why = str(error).replace(str(path), path.name)  # a store does not tell where it was made
+        raise DataError(f"not a readable image ({type(error).__name__}: {why})") from error
     return _square(grey, size)
 
 

@@ -57,7 +57,10 @@ def prepare_files(
     """
     root = Path(str(spec.path)).expanduser()
     if not root.exists():
-        raise DataError(f"No {reader.root} at {root}. Write --data {reader.name}:PATH.")
+        raise DataError(
+            f"No {reader.root} at {root}. Name the one you have: --root PATH, or "
+            f"--data {reader.name}:PATH."
+        )
     if spec.options.get("views", "frontal") not in {"frontal", "all"}:
         raise UsageError(f"views={spec.options['views']} is neither 'frontal' nor 'all'.")
     if not 16 <= size <= 2048:

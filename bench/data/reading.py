@@ -42,31 +42,6 @@ def place(options: Mapping[str, str], key: str, default: Path) -> Path:
     return path
 
 
-def optional_file(folders: Iterable[Path], names: Sequence[str]) -> Path | None:
-    """The first of `names` that is a file in one of `folders`, packed (.gz) or not, or None."""
-    for folder in folders:
-        for name in names:
-            for path in (folder / name, folder / f"{name}.gz"):
-                if path.is_file():
-                    return path
-    return None
-
-
-def column_names(path: Path) -> tuple[str, ...]:
-    """The names in the first line of a CSV table, without blanks around them.
-
-    Raises:
-        DataError: the file cannot be read or is empty.
-    """
-    import pandas as pd
-
-    try:
-        header = pd.read_csv(path, nrows=0, index_col=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a CSV table: {error}") from error
-    return tuple(str(name).strip() for name in header.columns)
-
-
 def refuse_rounded(ids: Sequence[str], column: str, path: Path) -> None:
     """Refuses identifiers that a spreadsheet or a float column has rounded, as 3.24e+38.
 

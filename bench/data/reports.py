@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.data.tables import SPOILT
 from bench.errors import DataError
 
 _IMPRESSION = "IMPRESSION:"
@@ -148,7 +149,7 @@ class Reports:
                 for name in names:
                     member = members.get(name)
                     yield None if member is None else _text(archive.read(member))
-        except (OSError, zipfile.BadZipFile) as error:
+        except (*SPOILT, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: encrypted
             raise DataError(f"{self.zip} is not a readable zip file: {error}") from error
 
     def _from_folder(self, name: str) -> str | None:

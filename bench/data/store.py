@@ -35,6 +35,12 @@ TEXT = ("image", "patient", "study", "source", "findings", "impression")
 BOX = ("top", "left", "height", "width")
 CONTENT = ("pixels.npy", "labels.npy", "rows.csv")
 """The files that make the fingerprint: all that can change a score."""
+_SAID = frozenset(
+    {
+        "schema", "name", "classes", "images", "patients", "studies", "made_from", "left_out",
+        "unreadable", "problems", "checksums", "fingerprint",
+    }
+)  # fmt: skip
 OTHERS = ("rows.npz", "left_out.csv", "problems.json")
 
 
@@ -120,13 +126,16 @@ def is_finished(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What the manifest of a finished store says; None where there is none."""
+    """What the manifest of a finished store says; None where there is none, or a spoilt one."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    usable = isinstance(manifest, dict) and manifest.get("schema") == SCHEMA
-    return manifest if usable else None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        return None
+    made_from = manifest.get("made_from")
+    whole = manifest.keys() >= _SAID and isinstance(made_from, dict) and "reader" in made_from
+    return manifest if whole else None
 
 
 def open_store(folder: Path) -> Dataset:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
@@ -15,9 +18,22 @@ from bench.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+SPOILT = (OSError, ValueError, EOFError, csv.Error, zlib.error)
+"""What reading a table raises that is not one, or whose packed file was cut or damaged."""
 
-def find_file(folders: Iterable[Path], names: Sequence[str], what: str) -> Path:
-    """The first of `names` that is a file in one of `folders`, packed (.gz) or not.
+
+def optional_file(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
+    """The first of `names` that is a file in one of `folders`, packed (.gz) or not, or None."""
+    for folder in folders:
+        for name in names:
+            for path in (folder / name, folder / f"{name}.gz"):
+                if path.is_file():
+                    return path
+    return None
+
+
+def find_file(folders: Sequence[Path], names: Sequence[str], what: str) -> Path:
+    """As `optional_file`, where there has to be one.
 
     Args:
         what: the thing that is looked for, and where to get it, for the message.
@@ -26,10 +42,9 @@ def find_file(folders: Iterable[Path], names: Sequence[str], what: str) -> Path:
         DataError: there is none.
     """
     places = [folder / name for folder in folders for name in names]
-    for place in places:
-        for path in (place, place.with_name(place.name + ".gz")):
-            if path.is_file():
-                return path
+    found = optional_file(folders, names)
+    if found is not None:
+        return found
     looked = ", ".join(str(place) for place in places[:4])
     raise DataError(f"No {what}. Looked for {looked}{', ...' if len(places) > 4 else ''}.")
 
@@ -40,17 +55,23 @@ def read_table(path: Path, needed: Sequence[str], wanted: Sequence[str] = ()) ->
     Blanks around names and values are removed. Files that end in .gz are unpacked.
 
     Raises:
-        DataError: the file cannot be read, is no CSV table, or lacks a needed column.
+        DataError: the file cannot be read, is no CSV table, lacks a needed column, has one
+            twice, or has rows of unequal length.
     """
     import pandas as pd
 
+    header = _header(path)
+    names = [name.strip() for name in header]
+    for column in needed:
+        if column not in names:
+            raise DataError(_no_column(path, column, names))
+    columns = [column for column in (*needed, *wanted) if column in names]
+    for column in columns:
+        if names.count(column) > 1:
+            raise DataError(f"{path} has {names.count(column)} columns '{column}'. Keep one.")
+    use = [header[names.index(column)] for column in columns]
     try:
-        header = [str(name) for name in pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns]
-        named = {name.strip(): name for name in header}
-        for column in needed:
-            if column not in named:
-                raise DataError(_no_column(path, column, list(named)))
-        use = [named[column] for column in (*needed, *wanted) if column in named]
+        _refuse_ragged(path, len(header))
         table = pd.read_csv(
             path,
             usecols=use,
@@ -59,12 +80,64 @@ def read_table(path: Path, needed: Sequence[str], wanted: Sequence[str] = ()) ->
             index_col=False,
             encoding="utf-8-sig",
         )
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a CSV table: {error}") from error
+    except SPOILT as error:
+        raise _no_table(path, error) from error
     table.columns = [str(name).strip() for name in table.columns]
     for column in table.columns:
         table[column] = table[column].str.strip()
     return table
+
+
+def column_names(path: Path) -> tuple[str, ...]:
+    """The names in the first line of a CSV table, without blanks around them.
+
+    Raises:
+        DataError: the file cannot be read or is empty.
+    """
+    return tuple(name.strip() for name in _header(path))
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with _opened(path) as file:
+            names = next(csv.reader(file), [])
+    except SPOILT as error:
+        raise _no_table(path, error) from error
+    if not names:
+        raise _no_table(path, "it is empty")
+    return names
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _no_table(path: Path, why: object) -> DataError:
+    return DataError(
+        f"{path} cannot be read as a CSV table: {why}. If it came over a network, get it again."
+    )
+
+
+def _refuse_ragged(path: Path, columns: int) -> None:
+    """Refuses a table whose rows differ in their number of fields, as those of a cut file do.
+
+    pandas would fill them up or drop the last ones, and labels would move to the next class. All
+    rows may have more fields than there are names: NIH's do in one release.
+    """
+    with _opened(path) as file:
+        rows = csv.reader(file)
+        next(rows, None)
+        width = 0
+        line = rows.line_num + 1
+        for fields in rows:
+            if fields and len(fields) != (width := width or max(len(fields), columns)):
+                raise DataError(
+                    f"{path} line {line}: {len(fields)} fields where {width} are expected. The "
+                    "file was cut or edited; get the publisher's again."
+                )
+            line = rows.line_num + 1
 
 
 def _no_column(path: Path, column: str, found: Sequence[str]) -> str:
@@ -79,9 +152,7 @@ LABEL_CODES: Mapping[str, int] = {
 """CheXpert's codes: -1 is "uncertain", which is masked."""
 
 
-def coded_labels(
-    table: pd.DataFrame, columns: Sequence[str], path: Path, codes: Mapping[str, int] = LABEL_CODES
-) -> np.ndarray:
+def coded_labels(table: pd.DataFrame, columns: Sequence[str], path: Path) -> np.ndarray:
     """(N, C) uint8 labels of the columns.
 
     Raises:
@@ -89,12 +160,12 @@ def coded_labels(
     """
     labels = np.full((len(table), len(columns)), UNLABELLED, np.uint8)
     for index, column in enumerate(columns):
-        coded = table[column].map(codes)
+        coded = table[column].map(LABEL_CODES)
         bad = np.flatnonzero(coded.isna().to_numpy())
         if len(bad):
             raise DataError(
                 f"{path} line {bad[0] + 2}: '{column}' is '{table[column].iloc[bad[0]]}'. Known: "
-                f"{', '.join(repr(code) for code in codes)}."
+                f"{', '.join(repr(code) for code in LABEL_CODES)}."
             )
         labels[:, index] = coded.to_numpy().astype(np.uint8)
     return labels

@@ -51,6 +51,7 @@ def verify_store(store: Path) -> Iterator[Check]:
         yield Check("the parts fit together", str(error))
         return
     yield Check("the parts fit together")
+    yield Check("the manifest counts what is there", _miscounted(manifest, dataset))
     yield Check("rows.csv and rows.npz say the same", _unlike_table(store, dataset))
     yield Check("labels are 0, 1 or not given", _strange_labels(store))
     yield from _pixels(dataset, drawn=dataset.synthetic)
@@ -58,7 +59,25 @@ def verify_store(store: Path) -> Iterator[Check]:
         yield from _source(dataset, manifest["made_from"])
 
 
+def _miscounted(manifest: dict[str, Any], dataset: Dataset) -> str:
+    there = {
+        "patients": len(np.unique(dataset.patients)),
+        "studies": len(np.unique(dataset.studies)),
+        "unreadable": len(dataset.unreadable),
+        "left_out": len(dataset.left_out) - len(dataset.unreadable),
+    }
+    said = manifest | {"left_out": sum(manifest["left_out"].values())}
+    return shown([f"{said[key]} {key}, not {n}" for key, n in there.items() if said[key] != n])
+
+
 def _unlike_table(store: Path, dataset: Dataset) -> str:
+    try:
+        return _unlike_columns(store, dataset)
+    except (OSError, ValueError, KeyError) as error:
+        return f"rows.csv cannot be compared ({error})"
+
+
+def _unlike_columns(store: Path, dataset: Dataset) -> str:
     import pandas as pd
 
     table = pd.read_csv(store / "rows.csv", dtype=str, keep_default_na=False)

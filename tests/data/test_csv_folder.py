@@ -11,6 +11,7 @@ from PIL import Image
 from bench.classes import CLASSES
 from bench.data import load_dataset
 from bench.data.dataset import prepare_dataset
+from bench.data.readers.csv_folder import read
 from bench.errors import DataError, UsageError
 from tests.conftest import CsvFolder
 
@@ -316,3 +317,10 @@ def test_a_row_without_a_study_is_a_study_of_its_own(csv_folder: CsvFolder) -> N
     dataset = load_dataset(csv_folder.spec, 32)
     assert dataset.studies[0] == "images/p0_0.png"
     assert dataset.studies[1] == "sp1"
+
+
+def test_a_view_that_is_not_known_is_listed(csv_folder: CsvFolder) -> None:
+    table = (csv_folder.root / "labels.csv").read_text()
+    (csv_folder.root / "labels.csv").write_text(table.replace(",PA,", ",oblique,", 1))
+    problems = read(csv_folder.root, {}).problems
+    assert problems["view that is not known, taken for frontal"] == ["oblique"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,19 @@ def test_an_image_is_turned_though_another_tag_is_spoilt(tmp_path: Path) -> None
     make, width = (int(tag).to_bytes(2) for tag in (ExifTags.Base.Make, ExifTags.Base.ImageWidth))
     (tmp_path / "spoilt.jpg").write_bytes(whole.replace(make, width, 1))  # a width in letters
     assert read_square(tmp_path / "spoilt.jpg", 40)[1] == (0, 10, 40, 20)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_or_a_folder_is_no_image_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "folder.png"):
+        with pytest.raises(DataError, match="not a file"):
+            read_square(tmp_path / name, 64)
+
+
+def test_a_reason_does_not_tell_where_the_image_lay(tmp_path: Path) -> None:
+    (tmp_path / "page.png").write_bytes(b"<html>")
+    with pytest.raises(DataError, match=r"page\.png") as told:
+        read_square(tmp_path / "page.png", 64)
+    assert str(tmp_path) not in str(told.value)

@@ -350,6 +350,7 @@ def test_a_prepared_folder_is_opened_by_its_path(csv_folder: CsvFolder, tmp_path
         (["prepare", "nih"], "Where is it?"),
         (["prepare", "phantom", "--root", "."], "takes no --root"),
         (["export", "x", "--data", "phantom:m=3"], "takes key=value options"),
+        (["show", "--data", "."], "is a folder, but no prepared data set"),
         (["export", ".", "--data", "phantom:n=60,size=32"], "not an empty folder"),
     ],
 )

@@ -138,3 +138,15 @@ def test_a_damaged_zip_is_named(tmp_path: Path) -> None:
     (tmp_path / "mimic-cxr-reports.zip").write_bytes(b"PK no")
     with pytest.raises(DataError, match="not a readable zip"):
         list(Reports(tmp_path).texts([("10", "s1")]))
+
+
+def test_a_zip_with_a_spoilt_report_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "mimic-cxr-reports.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("files/p10/p10/s1.txt", "IMPRESSION: " + "clear lungs " * 50)
+    content = bytearray(file.read_bytes())
+    start = content.index(b"s1.txt") + len("s1.txt")
+    content[start : start + 8] = b"\xff" * 8
+    file.write_bytes(content)
+    with pytest.raises(DataError, match="not a readable zip"):
+        list(Reports(tmp_path).texts([("10", "s1")]))

@@ -91,3 +91,28 @@ def test_a_folder_that_is_no_store_is_said(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["data", "verify", str(tmp_path / "empty")])
     assert done.exit_code == 1
     assert "No prepared data set" in done.output
+
+
+@pytest.mark.parametrize("content", [None, b"", b"image,patient\na,b\n", b"\xff\xfe"])
+def test_a_table_that_is_gone_or_spoilt_is_said(store: Path, content: bytes | None) -> None:
+    (store / "rows.csv").unlink()
+    if content is not None:
+        (store / "rows.csv").write_bytes(content)
+    assert "cannot be compared" in wrong(store)["rows.csv and rows.npz say the same"]
+
+
+@pytest.mark.parametrize("key", ["patients", "studies", "unreadable"])
+def test_a_number_of_the_manifest_that_was_changed_is_found(store: Path, key: str) -> None:
+    manifest = json.loads((store / "manifest.json").read_text())
+    (store / "manifest.json").write_text(json.dumps(manifest | {key: 77}))
+    assert f"77 {key}" in wrong(store)["the manifest counts what is there"]
+
+
+@pytest.mark.parametrize("key", ["checksums", "classes", "fingerprint", "left_out", "made_from"])
+def test_a_manifest_that_lacks_something_makes_no_store(store: Path, key: str) -> None:
+    manifest = json.loads((store / "manifest.json").read_text())
+    del manifest[key]
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    done = CliRunner().invoke(main, ["data", "verify", str(store)])
+    assert done.exit_code == 1
+    assert "No prepared data set" in done.output

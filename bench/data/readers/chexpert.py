@@ -18,8 +18,8 @@ import numpy as np
 
 from bench.classes import CLASSES
 from bench.data.listing import UNLABELLED, Listing
-from bench.data.reading import assemble, choice, optional_file, place
-from bench.data.tables import coded_labels, find_file, read_table
+from bench.data.reading import assemble, choice, place
+from bench.data.tables import coded_labels, find_file, optional_file, read_table
 from bench.errors import DataError
 
 if TYPE_CHECKING:

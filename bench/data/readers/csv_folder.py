@@ -71,7 +71,10 @@ def read(root: Path, options: Mapping[str, str]) -> Listing:
         sources=_column(table, "source"),
         findings=_column(table, "report_findings"),
         impressions=_column(table, "report_impression"),
-        problems={"column that is not used": unused},
+        problems={
+            "column that is not used": unused,
+            "view that is not known, taken for frontal": _unknown_views(table),
+        },
         tables=(file,),
         lines=table.index.tolist(),
         name=file.parent.resolve().name,
@@ -100,6 +103,12 @@ def _folded(name: str) -> str:
 def _view(text: str) -> str:
     view = text.strip().upper()
     return "LATERAL" if view in _LATERAL else view if view in _FRONTAL else ""
+
+
+def _unknown_views(table: pd.DataFrame) -> list[str]:
+    """The words in the column `view` that are none of ours, once each."""
+    words = dict.fromkeys(text.strip() for text in _column(table, "view"))
+    return [word for word in words if word and not _view(word)]
 
 
 def _studies(table: pd.DataFrame) -> list[str]:

@@ -23,14 +23,12 @@ from bench.data.readers import nih, padchest
 from bench.data.reading import (
     assemble,
     choice,
-    column_names,
     folders_of_files,
-    optional_file,
     place,
     refuse_rounded,
     unknown_views,
 )
-from bench.data.tables import coded_labels, find_file, read_table
+from bench.data.tables import coded_labels, column_names, find_file, optional_file, read_table
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:

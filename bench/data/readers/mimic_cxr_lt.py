@@ -22,12 +22,11 @@ from bench.data.reading import (
     assemble,
     choice,
     listed,
-    optional_file,
     place,
     unknown_views,
 )
 from bench.data.reports import Reports, parse_report
-from bench.data.tables import coded_labels, find_file, read_table
+from bench.data.tables import coded_labels, find_file, optional_file, read_table
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ import numpy as np
 
 from bench.data.listing import UNLABELLED, Listing
 from bench.data.mesh import CODED, mesh_labels
-from bench.data.reading import assemble, optional_file, place, unknown_views
-from bench.data.tables import read_table
+from bench.data.reading import assemble, place, unknown_views
+from bench.data.tables import SPOILT, optional_file, read_table
 from bench.errors import DataError
 
 VERSION = 1
@@ -108,7 +108,7 @@ def parse_report(content: bytes) -> Report:
     """
     try:
         root = ET.fromstring(content)
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError) as error:  # LookupError: an unknown encoding
         raise ValueError(f"no XML: {error}") from error
     uid = root.find("uId")
     name = uid.get("id", "") if uid is not None else ""
@@ -198,11 +198,16 @@ def _packed(path: Path) -> Iterator[tuple[str, bytes]]:
                 file = archive.extractfile(member) if member.isfile() else None
                 if file is not None and member.name.endswith(".xml"):
                     yield member.name, file.read()
-    except (OSError, tarfile.TarError) as error:
+    except (*SPOILT, tarfile.TarError) as error:
         raise DataError(f"{path} is not a readable tar file: {error}") from error
 
 
 def _unpacked(source: Path) -> Iterator[tuple[str, bytes]]:
     for folder in _FOLDERS:
         for path in sorted((source / folder).glob("*.xml")):
-            yield path.name, path.read_bytes()
+            if not path.is_file():
+                continue
+            try:
+                yield path.name, path.read_bytes()
+            except OSError as error:
+                raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -17,8 +17,8 @@ import numpy as np
 
 from bench.classes import CLASSES
 from bench.data.listing import UNLABELLED, Listing
-from bench.data.reading import assemble, choice, folders_of_files, listed, optional_file, place
-from bench.data.tables import LABEL_CODES, coded_labels, find_file, read_table
+from bench.data.reading import assemble, choice, folders_of_files, listed, place
+from bench.data.tables import coded_labels, find_file, optional_file, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ def read(root: Path, options: Mapping[str, str]) -> Listing:
 def _images(path: Path) -> tuple[list[str], np.ndarray, dict[str, list[str]]]:
     """The images of a table in its order, their labels, and those not read by three readers."""
     table = read_table(path, ["image_id", *MEANING], ["rad_id"])
-    votes = coded_labels(table, [_COLUMNS[name] for name in LABELLED], path, LABEL_CODES)
+    votes = coded_labels(table, [_COLUMNS[name] for name in LABELLED], path)
     if "rad_id" not in table:
         return table["image_id"].tolist(), votes, {}
     names, repeated = _one_row_a_reader(table)

@@ -12,7 +12,7 @@ from bench.classes import CLASSES
 from bench.data import load_dataset
 from bench.data.listing import UNLABELLED, Listing
 from bench.data.mesh import CODED, RULES, mesh_labels
-from bench.data.readers.openi import parse_report, read
+from bench.data.readers.openi import ARCHIVES, parse_report, read
 from bench.errors import DataError
 from tests.conftest import SHARED
 from tests.data.readers.trees import openi_report, picture, table
@@ -112,8 +112,19 @@ def test_a_report_that_is_no_xml_is_listed_and_the_others_are_used(openi: Path) 
     found = read(openi, {})
     assert found.problems["report that cannot be read"][0].startswith("2.xml: no XML")
     assert "CXR2" not in found.patients
+    with pytest.raises(ValueError, match="unknown encoding"):
+        parse_report(b"<?xml version='1.0' encoding='none'?><eCitation/>")
     with pytest.raises(ValueError, match="no uId"):
         parse_report(b"<eCitation/>")
+
+
+def test_an_archive_that_was_cut_is_named(openi: Path, tmp_path: Path) -> None:
+    archive = tmp_path / ARCHIVES[0]
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(openi / "ecgen-radiology", "ecgen-radiology")
+    archive.write_bytes(archive.read_bytes()[:-40])
+    with pytest.raises(DataError, match="not a readable tar"):
+        read(openi, {"reports": str(archive)})
 
 
 def test_no_reports_say_what_was_expected(tmp_path: Path) -> None:
