@@ -319,12 +319,18 @@ def methods() -> None:
 
 @main.command()
 @click.argument("method", metavar="NAME|FILE.py")
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="FILE|hf-hub:NAME|local-dir:FOLDER",
+    help="Weights to start from, for a method that needs them.",
+)
 @_told_plainly
-def check(method: str) -> None:
+def check(method: str, weights: tuple[str, ...]) -> None:
     """Check in seconds, without data, that an adapter keeps the contract of a method."""
     from bench.protocol.conformance import check_method
 
-    findings = check_method(method)
+    findings = check_method(method, weights)
     for finding in findings:
         click.echo(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.what}")
         if not finding.passed:

@@ -48,6 +48,8 @@ class TextTower(nn.Module):
 
     def __init__(self, model: Any, joint: int) -> None:
         super().__init__()
+        if model.config.num_hidden_layers < 2:
+            raise MethodError("MedCLIP reads a BERT after its second layer; this one has one.")
         self.model = model
         self.projection_head = nn.Linear(model.config.hidden_size, joint, bias=False)
 

@@ -87,11 +87,16 @@ class Start:
             )
         return model
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is a file of the whole model; towers alone lack their projections."""
+        return "model" in self._parts
+
     def __str__(self) -> str:
         """What the weights are and where they came from."""
         if not self._parts:
             return "random"
-        if "model" in self._parts:
+        if self.whole:
             return self._parts["model"].reference
         kinds = ("image tower", "text tower")
         told = (f"{k} {self._parts[k].reference if k in self._parts else 'random'}" for k in kinds)

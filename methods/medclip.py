@@ -134,7 +134,7 @@ class MedClip(Method):
         self._tokens = start.tokens or WordPiece.of_texts([*learnt, *asked])
         self._truncated = sum(self._tokens.is_truncated(text, MAX_TOKENS) for text in learnt)
         model = start.model(self.config.tower, self._tokens.size)
-        self.weights = str(start)
+        self.weights, self.complete = str(start), start.whole
         return model.to(device)
 
     def loss(self, batch: Batch) -> Tensor:

@@ -163,7 +163,7 @@ class MedKLIP(Method):
         if not own and not self._tiny:  # 0.02 is too little for narrow layers: torch's own start
             start_like_upstream(net)
         start = own[0].name if own else "random"
-        self.weights = f"{start}; queries: {self._encoder.source}"
+        self.weights, self.complete = f"{start}; queries: {self._encoder.source}", bool(own)
         return net.to(device)
 
     def _encoder_of(self, own: list[Checkpoint], width: int) -> Encoder:

@@ -179,7 +179,9 @@ def test_ctrl_c_stops_plainly_and_keeps_what_is_finished(tmp_path: Path) -> None
     assert process.returncode == 130
     assert "Stopped. Finished trials are kept" in said
     assert "Traceback" not in said
-    assert "1 done, 3 to run" in run(tmp_path, "--jobs", "1").stderr
+    # The trial that was running may have ended before the signal arrived.
+    again = run(tmp_path, "--jobs", "1").stderr
+    assert "1 done, 3 to run" in again or "2 done, 2 to run" in again
 
 
 def _working_in(folder: Path) -> list[int]:

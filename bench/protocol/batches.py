@@ -66,7 +66,10 @@ class Split:
             self._images = _shrink(pixels, image_size).to(device)
         else:
             framed = [frame(_picture(dataset, row)) for row in rows]
-            self._images = torch.from_numpy(np.stack(framed)).unsqueeze(1).to(device)
+            # A small fold may leave no image with a text to the validation part.
+            empty = np.empty((0, image_size, image_size), np.uint8)
+            stacked = np.stack(framed) if framed else empty
+            self._images = torch.from_numpy(stacked).unsqueeze(1).to(device)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -7,7 +7,7 @@ import inspect
 import io
 import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from bench.data import Dataset
 from bench.protocol.batches import Split
-from bench.protocol.captions import meta_captions
 from bench.protocol.method import Method, find_method
+from bench.protocol.planted import CLASSES, planted_dataset
 from bench.protocol.prompts import POLICIES, Policy, Prompts, prompts_for
 from bench.protocol.trainer import train
+from bench.protocol.weights import Checkpoint, load_checkpoint
 from bench.stats.metrics import auroc
 
-CLASSES = ("Cardiomegaly", "Hernia", "Pleural Effusion")
-_IMAGES, _SIDE = 96, 64
 _EPOCHS = 30
 _SEED = 7_381_250_943  # one that nobody would write into an adapter
 
@@ -45,27 +44,31 @@ class _CannotGoOn(Exception):
         self.finding = Finding(what, False, f"{mend} The later checks were not run.")
 
 
-def check_method(reference: str) -> list[Finding]:
+def check_method(reference: str, weights: Sequence[str] = ()) -> list[Finding]:
     """What an adapter does on a planted signal: three classes, three bright places.
 
     The list ends with the first failure after which nothing more can be checked.
 
+    Args:
+        weights: what it starts from, as `--weights` names it.
+
     Raises:
-        UsageError, MethodError: it cannot be found or imported.
+        UsageError, MethodError: it cannot be found or imported, or its weights cannot be read.
     """
     cls = find_method(reference).cls
+    checkpoints = [load_checkpoint(name) for name in weights]
     findings: list[Finding] = []
     try:
-        findings.extend(_checks(cls))
+        findings.extend(_checks(cls, checkpoints))
     except _CannotGoOn as stop:
         findings.append(stop.finding)
     return findings
 
 
-def _checks(cls: type[Method]) -> Iterator[Finding]:
+def _checks(cls: type[Method], checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
     dataset = planted_dataset()
     numpy_state = _numpy_state()
-    method, first, kept_seed = _trained(cls, dataset)
+    method, first, kept_seed = _trained(cls, checkpoints, dataset)
     images = torch.from_numpy(dataset.pixels[:16]).unsqueeze(1)
     for policy in cls.policies:
         yield from _scoring_checks(method, dataset, images, policy)
@@ -75,7 +78,7 @@ def _checks(cls: type[Method]) -> Iterator[Finding]:
         "The loss must fall on a signal this plain; check that it has a gradient.",
     )
     prompts = prompts_for("pair", CLASSES)
-    once, again = (_trained(cls, dataset, epochs=2)[0] for _ in range(2))
+    once, again = (_trained(cls, checkpoints, dataset, epochs=2)[0] for _ in range(2))
     yield Finding(
         "training twice from one seed gives the same scores",
         torch.equal(*(_scores(one, images, prompts) for one in (once, again))),
@@ -178,48 +181,21 @@ def _scores(method: Method, images: Tensor, prompts: Prompts) -> Tensor:
     return scores.float()
 
 
-def planted_dataset() -> Dataset:
-    """Noise images in which each class brightens one place of its own; an image a patient."""
-    rng = np.random.default_rng(7)
-    labels = (rng.random((_IMAGES, len(CLASSES))) < 0.4).astype(np.uint8)
-    labels[labels.sum(1) == 0, 0] = 1
-    pixels = rng.integers(40, 120, (_IMAGES, _SIDE, _SIDE)).astype(np.int16)
-    for c in range(len(CLASSES)):
-        place = slice(4 + 20 * c, 20 + 20 * c)
-        pixels[labels[:, c] == 1, place, place] += 110
-    names = tuple(f"image-{row}" for row in range(_IMAGES))
-    captions = meta_captions(labels, np.ones_like(labels, bool), CLASSES)
-    return Dataset(
-        name="planted",
-        classes=CLASSES,
-        pixels=pixels.clip(0, 255).astype(np.uint8),
-        boxes=np.tile(np.array([0, 0, _SIDE, _SIDE], np.int16), (_IMAGES, 1)),
-        labels=labels,
-        mask=np.ones_like(labels, bool),
-        images=names,
-        patients=np.asarray(names),
-        studies=np.asarray(names),
-        sources=np.asarray(["planted"] * _IMAGES),
-        findings=captions,
-        impressions=captions,
-        fingerprint="planted",
-        synthetic=True,
-        left_out={},
-    )
-
-
 def _numpy_state() -> bytes:
     """numpy's global generator, which nobody should touch."""
     return bytes(np.random.get_state(legacy=False)["state"]["key"])  # noqa: NPY002
 
 
 def _trained(
-    cls: type[Method], dataset: Dataset, epochs: int = _EPOCHS
+    cls: type[Method],
+    checkpoints: Sequence[Checkpoint],
+    dataset: Dataset,
+    epochs: int = _EPOCHS,
 ) -> tuple[Method, list[float], bool]:
     """A trained method, its loss by epoch, and whether torch still has the seed it was given."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        method = _untrained(cls, dataset, epochs)
+        method = _untrained(cls, checkpoints, dataset, epochs)
         quarter = len(dataset) // 4
         part, held = (
             _part(method, dataset, slice(-quarter)),
@@ -234,7 +210,12 @@ def _trained(
     return method, [entry["loss"] for entry in training.history], kept_seed
 
 
-def _untrained(cls: type[Method], dataset: Dataset, epochs: int = _EPOCHS) -> Method:
+def _untrained(
+    cls: type[Method],
+    checkpoints: Sequence[Checkpoint],
+    dataset: Dataset,
+    epochs: int = _EPOCHS,
+) -> Method:
     """A method of the tiny preset with its modules built.
 
     Raises:
@@ -242,7 +223,9 @@ def _untrained(cls: type[Method], dataset: Dataset, epochs: int = _EPOCHS) -> Me
     """
     with _running("a method is made from its tiny Config", cls):
         # On captions, whatever the method's default: reports never say what is absent here.
-        method = cls(replace(cls.Config.tiny(), text="meta", epochs=epochs, batch_size=16))
+        config = replace(cls.Config.tiny(), text="meta", epochs=epochs, batch_size=16)
+        # A constructor of an adapter's own may know of no weights.
+        method = cls(config, checkpoints) if checkpoints else cls(config)
     what = "build() gives the modules to train"
     with _running(what, cls):
         model = method.build(dataset.classes, dataset.reports, torch.device("cpu"))
@@ -280,7 +263,7 @@ def _reloaded(method: Method, dataset: Dataset) -> Method:
     file.seek(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED + 1)
-        fresh = _untrained(type(method), dataset)
+        fresh = _untrained(type(method), method.checkpoints, dataset)
     with _running("the saved state goes into a model that build() makes", type(method)):
         fresh.model.load_state_dict(torch.load(file, weights_only=True))
     fresh.model.eval()

@@ -95,6 +95,9 @@ class Method(abc.ABC):
     """What `build` returned; the harness trains its parameters and keeps its state."""
     weights: str = "random"
     """Where the initial weights came from; `build` sets it when it loads any."""
+    complete: bool = True
+    """Whether the given weights are all that a score goes through. `build` says False where a part
+    starts from nothing; such weights can be trained from and are not scored as released."""
 
     def __init__(self, config: Any, checkpoints: Sequence[Checkpoint] = ()) -> None:
         self.config = config  # an instance of self.Config

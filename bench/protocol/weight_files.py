@@ -174,7 +174,7 @@ def _torch(path: Path) -> Any:
 def _asked_for(error: Exception) -> str:
     """What an unpickler was asked for that is not on the list."""
     found = re.search(
-        r"GLOBAL ([\w.]+)|Trying to load unsupported (\S+)|instantiate class (\S+)", str(error)
+        r"GLOBAL ([\w.]+)|instantiate class (\S+)|unsupported (?!GLOBAL)(\S+)", str(error)
     )
     name = next((group for group in found.groups() if group), "") if found else ""
     return f"beside tensors it holds {name}" if name else "it holds more than tensors"

@@ -143,6 +143,12 @@ def _run(examiner: Examiner, log: list[dict[str, Any]], clock: _Clock) -> Ran:
             f"{found.name} was given weights and loaded none. Its build() has to read "
             "self.checkpoints and to say in self.weights what it loaded."
         )
+    if spec.track == "released" and not method.complete:
+        raise MethodError(
+            f"--track released scores weights as they are, and these are not all of {found.name} "
+            f"({method.weights}): the rest would be random. Give a file of the whole model, or "
+            "train from these (without --track)."
+        )
     examiner.refuse_fixed_classes(method)
     training = Training()
     if spec.track == "trained":

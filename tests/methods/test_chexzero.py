@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.errors import MethodError, UsageError
-from bench.protocol.conformance import planted_dataset
+from bench.protocol.planted import planted_dataset
 from bench.protocol.prompts import Prompts, prompts_for
 from bench.protocol.weights import Checkpoint
 from methods._openai import ClipSizes

@@ -9,7 +9,7 @@ import torch
 
 from bench.errors import UsageError
 from bench.protocol.batches import Split
-from bench.protocol.conformance import planted_dataset
+from bench.protocol.planted import planted_dataset
 from bench.protocol.trainer import train as train_method
 from cxrcml import positive_pairs, soft_labels, soft_pair_loss, triplet_loss
 from methods.cxrcml import CxrCml, CxrCmlConfig

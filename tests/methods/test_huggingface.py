@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from bench.errors import MethodError
-from bench.protocol.conformance import planted_dataset
+from bench.protocol.planted import planted_dataset
 from bench.protocol.prompts import prompts_for
 from bench.protocol.trainer import train
 from bench.protocol.weights import load_checkpoint

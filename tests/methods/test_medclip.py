@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.errors import MethodError, UsageError
 from bench.protocol.batches import Split
 from bench.protocol.captions import meta_captions
-from bench.protocol.conformance import CLASSES, planted_dataset
+from bench.protocol.planted import CLASSES, planted_dataset
 from bench.protocol.prompts import prompts_for
 from bench.protocol.trainer import train
 from bench.protocol.weights import Checkpoint
@@ -358,6 +358,7 @@ def test_released_weights_are_all_loaded_and_scored(tmp_path: Path) -> None:
     state = _fixture_state()
     method = _built((_released(tmp_path, state),))
     assert method.weights == "medclip.bin"
+    assert method.complete
     named = {upstream_name(key): value for key, value in method.model.state_dict().items()}
     assert all(torch.equal(value, state[key]) for key, value in named.items())
     with torch.no_grad():
@@ -401,6 +402,7 @@ def test_published_towers_can_be_started_from(tmp_path: Path) -> None:
     )
     method = _built((reading, seeing))
     assert method.weights == "image tower swin.bin, text tower medclip.bin"
+    assert not method.complete  # their projections are MedCLIP's own
     assert torch.equal(method.model.vision_model.model.layernorm.weight, swin.layernorm.weight)
     ours = method.model.text_model.model.state_dict()
     assert all(torch.equal(ours[key], value) for key, value in text.items())

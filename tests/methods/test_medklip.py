@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.classes import CLASSES
 from bench.errors import MethodError, UsageError
 from bench.protocol.batches import Batch, Split
-from bench.protocol.conformance import planted_dataset
+from bench.protocol.planted import planted_dataset
 from bench.protocol.prompts import prompts_for
 from bench.protocol.weights import Checkpoint
 from methods._medklip import MedKlipNet, Sizes, Stage, sizes_of

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from bench.errors import MethodError, UsageError
-from bench.protocol.conformance import planted_dataset
+from bench.protocol.conformance import check_method
+from bench.protocol.planted import planted_dataset
 from bench.protocol.prompts import prompts_for
 from bench.protocol.trainer import train
 from bench.protocol.weights import load_checkpoint
@@ -214,3 +215,9 @@ def test_a_foreign_file_is_not_taken_for_towers(shape: tuple[int, ...]) -> None:
     keys += ("token_embedding.weight", "positional_embedding")
     assert OpenClip.fit(dict.fromkeys(keys, torch.zeros(shape))) is None
     assert OpenClip.fit({"a": torch.zeros(shape)}) is None
+
+
+def test_the_adapter_keeps_the_contract(folders: dict[str, str]) -> None:
+    assert [f.what for f in check_method("openclip", [folders["clip"]]) if not f.passed] == []
+    (finding,) = check_method("openclip")
+    assert "given by --weights" in finding.mend

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.errors import MethodError
 from bench.protocol.batches import Split
-from bench.protocol.conformance import planted_dataset
+from bench.protocol.planted import planted_dataset
 from bench.protocol.prompts import prompts_for
 from bench.protocol.weights import Checkpoint
 from methods._slip import SlipSizes, SlipTowers, decays, rate, simclr_loss

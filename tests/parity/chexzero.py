@@ -20,7 +20,7 @@ from methods.chexzero import CheXzero, pair_probability, standardised_probabilit
 from tests.parity import Rule, state
 
 INPUTS = ("images", "*/raw")
-COMPANIONS = ("model2.npz",)
+COMPANIONS = ("model2",)
 TOLERANCE = (
     Rule("tokens"),
     Rule("grad*", relative=1e-4),

@@ -28,7 +28,7 @@ TOLERANCE = (
     Rule("sched", absolute=1e-9),
     Rule("*", absolute=1e-5),
 )
-_BASE_LR = 3e-3
+_CLIP_ALONE = "loss_clip_scale"
 
 
 def reproduce(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,9 +47,7 @@ def reproduce(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> dict
     if "loss_in_a" in arrays:
         found |= _losses_alone({key: torch.from_numpy(value) for key, value in arrays.items()})
     if "sched" in arrays:
-        # The warm-up takes one epoch: its length is where the rate is highest.
-        total, steps = len(arrays["sched"]), int(arrays["sched"].argmax()) + 1
-        found["sched"] = np.array([rate(i, steps, total // steps, _BASE_LR) for i in range(total)])
+        found["sched"] = _rates(arrays["sched"])
     return {
         key: value.detach().numpy() if isinstance(value, Tensor) else value
         for key, value in found.items()
@@ -137,13 +135,26 @@ def _accuracy(logits: Tensor) -> Tensor:
     return 100 * (logits.argmax(1) == target).float().mean()
 
 
+def _rates(theirs: np.ndarray) -> np.ndarray:
+    """Upstream's rate of every step of the recipe that a schedule tells.
+
+    It is highest at the end of the warm-up, which takes one epoch, and as high at the next step, up
+    to rounding.
+    """
+    total, highest = len(theirs), theirs.max()
+    steps = int(np.isclose(theirs, highest, rtol=1e-12, atol=0).argmax()) + 1
+    return np.array([rate(step, steps, total // steps, highest) for step in range(total)])
+
+
 def _losses_alone(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The two losses of given embeddings, CLIP's at a scale of 20."""
+    """The two losses of given embeddings, CLIP's at the scales that names of arrays end in."""
     method = Slip(Slip.Config.upstream())
     method.model = torch.nn.Module()
-    method.model.logit_scale = torch.tensor(20.0).log()
     image, text = (F.normalize(arrays[f"loss_in_{key}"], dim=-1) for key in ("img", "txt"))
-    return {
-        "loss_simclr": simclr_loss(arrays["loss_in_a"], arrays["loss_in_b"], 0.1),
-        "loss_clip_scale20": method.contrast_pairs(image, text),
-    }
+    found = {"loss_simclr": simclr_loss(arrays["loss_in_a"], arrays["loss_in_b"], 0.1)}
+    for key in arrays:
+        if key.startswith(_CLIP_ALONE):
+            scale = float(key.removeprefix(_CLIP_ALONE))
+            method.model.logit_scale = torch.tensor(scale).log()
+            found[key] = method.contrast_pairs(image, text)
+    return found

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from bench.protocol.batches import Split, _move
-from bench.protocol.conformance import planted_dataset
+from bench.protocol.planted import planted_dataset
 
 DATA = planted_dataset()
 CPU = torch.device("cpu")
@@ -51,3 +51,10 @@ def test_a_move_shifts_down_and_right_and_repeats_the_edge() -> None:
 def test_larger_images_are_shrunk_once_and_smaller_ones_left_alone() -> None:
     assert next(_split(np.arange(3), size=32).images()).shape == (3, 1, 32, 32)
     assert next(_split(np.arange(3), size=128).images()).shape == (3, 1, 64, 64)
+
+
+def test_a_part_without_images_is_framed_too() -> None:
+    texts = DATA.reports
+    split = Split(DATA, np.arange(0), texts, texts, 64, CPU, lambda picture: picture)
+    assert len(split) == 0
+    assert len(split.batch(np.arange(0)).images) == 0

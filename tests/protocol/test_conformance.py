@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import MethodError, UsageError
-from bench.protocol.conformance import check_method, planted_dataset
+from bench.protocol.conformance import check_method
+from bench.protocol.planted import planted_dataset
 from tests.test_readme import adapter
 
 

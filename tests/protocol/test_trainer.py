@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from bench.errors import TrialError
 from bench.protocol.batches import Batch, Split
 from bench.protocol.config import Config
-from bench.protocol.conformance import planted_dataset
 from bench.protocol.method import Card, Method
+from bench.protocol.planted import planted_dataset
 from bench.protocol.prompts import Prompts
 from bench.protocol.trainer import Training, train
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.data import Dataset
-from bench.protocol.conformance import planted_dataset
+from bench.protocol.planted import planted_dataset
 from bench.runs.launch import _specs
 from bench.runs.perform import perform
 from bench.runs.record import read_record, read_scores
@@ -96,3 +97,21 @@ def test_an_adapter_that_ignores_its_weights_is_not_called_released(
     outcome = perform(_specs_of(request, dataset)[0], dataset, "cpu", tmp_path)
     assert outcome.error is not None
     assert "was given weights and loaded none" in outcome.error
+
+
+def test_weights_of_a_part_of_the_model_are_not_called_released(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    from methods._bert import bert
+
+    (tmp_path / "bert").mkdir()
+    text = bert(vocabulary=6, width=64, layers=2, inner=64).state_dict()
+    torch.save(text, tmp_path / "bert" / "pytorch_model.bin")
+    pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "edema")
+    (tmp_path / "bert" / "vocab.txt").write_text("\n".join(pieces))
+    for name in ("medclip", "medklip"):
+        reference = f"local-dir:{tmp_path / 'bert'}"
+        request = replace(REQUEST, methods=(name,), weights=(reference,), preset="tiny")
+        outcome = perform(_specs_of(request, dataset)[0], dataset, "cpu", tmp_path)
+        assert outcome.error is not None
+        assert "the rest would be random" in outcome.error
