@@ -73,7 +73,8 @@ class ClipSizes:
             if name
             else f"ViT {self.vision_layers}x{self.vision_width}/{self.patch}"
         )
-        return f"{vision} at {self.resolution}, text {self.text_layers}x{self.text_width}"
+        text = f"text {self.text_layers}x{self.text_width}"
+        return f"{vision} at {self.resolution}, {text}, QuickGELU"
 
     def model(self) -> Any:
         """The open_clip model of these sizes, freshly initialised."""

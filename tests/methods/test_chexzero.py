@@ -67,8 +67,8 @@ def test_weights_decide_the_sizes_and_are_loaded_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("sizes", "told"),
     [
-        (ClipSizes(), "ViT-B/32 at 224, text 12x512"),
-        (ClipSizes(resolution=320, patch=16, joint=768), "ViT-B/16 at 320, text 12x512"),
+        (ClipSizes(), "ViT-B/32 at 224, text 12x512, QuickGELU"),
+        (ClipSizes(resolution=320, patch=16, joint=768), "ViT-B/16 at 320, text 12x512, QuickGELU"),
     ],
 )
 def test_files_of_full_size_fit(sizes: ClipSizes, told: str) -> None:
