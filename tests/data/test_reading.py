@@ -58,7 +58,11 @@ def test_a_rounded_identifier_is_refused_with_its_line(value: str) -> None:
 
 
 def test_identifiers_that_only_look_odd_are_kept() -> None:
-    refuse_rounded(["12e4f", "p10.2", "", "00012"], "ID", Path("t.csv"))
+    given = ["12e4f", "p10.2", "", "00012"]
+    refuse_rounded(given, "ID", Path("t.csv"))
+    # Not vacuous: one rounded value among the same ones is found, at its own line.
+    with pytest.raises(DataError, match="line 6: ID is"):
+        refuse_rounded([*given, "1.2e+07"], "ID", Path("t.csv"))
 
 
 def test_a_file_in_two_folders_is_that_of_the_first(tmp_path: Path) -> None:

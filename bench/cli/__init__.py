@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from bench.cli.common import SuggestingGroup, pairs_of, told_plainly
+from bench.cli.data import data
 from bench.errors import BenchError, MethodError, UsageError, unknown
 from bench.report.options import GROUPINGS, METRICS, TABLES, Options
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 RESULTS = click.option(
     "--results",
@@ -30,35 +29,7 @@ BASELINE = click.option(
 )
 
 
-def _told_plainly(command: F) -> F:
-    """A BenchError ends the command with its sentence and exit code, without a traceback."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except BenchError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("\nStopped. Finished trials are kept; run again to go on.", err=True)
-            sys.exit(130)
-
-    return wrapped  # type: ignore[return-value]
-
-
-class _Group(click.Group):
-    """A group that suggests a command for a misspelt one."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(unknown("command", args[0], self.list_commands(ctx)), ctx)
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=SuggestingGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cxr-bench", prog_name="bench")
 def main() -> None:
     """Compare vision-language methods on rare findings in chest X-rays.
@@ -118,7 +89,7 @@ def main() -> None:
 )
 @click.option("--fresh", is_flag=True, help="Redo finished trials too.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
-@_told_plainly
+@told_plainly
 def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
     """Train and score methods over runs and folds; what is done already is skipped."""
     from bench.data.dataset import DataSpec
@@ -130,7 +101,7 @@ def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
         if named is not None:
             DataSpec.parse(named)  # a wrong name should not wait for torch
     request = Request(
-        settings=_pairs(settings), jobs=jobs if jobs is not None else default_jobs(), **options
+        settings=pairs_of(settings), jobs=jobs if jobs is not None else default_jobs(), **options
     )
     summary = launch(request, lambda line: click.echo(line, err=True))
     click.echo(
@@ -187,7 +158,7 @@ def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
 @click.option("--check", is_flag=True, help="Compare the written files; fail if they differ.")
 @click.option("--audit", is_flag=True, help="Recompute what the paper's own numbers allow.")
 @RESULTS
-@_told_plainly
+@told_plainly
 def table(
     study: str | None,
     which: str,
@@ -238,7 +209,7 @@ def table(
 )
 @BASELINE
 @RESULTS
-@_told_plainly
+@told_plainly
 def power(study: str | None, difference: float, baseline: str | None, results: Path) -> None:
     """Tell from a study's records how many runs and patients it takes to see a difference."""
     names = _studies(study, results)
@@ -284,7 +255,7 @@ def _studies(study: str | None, results: Path) -> list[str]:
 
 @main.command()
 @RESULTS
-@_told_plainly
+@told_plainly
 def status(results: Path) -> None:
     """Show which trials of each study are finished, failed or missing."""
     from bench.report.status import status_lines
@@ -294,7 +265,7 @@ def status(results: Path) -> None:
 
 
 @main.command()
-@_told_plainly
+@told_plainly
 def methods() -> None:
     """List the methods that can be run."""
     from tabulate import tabulate
@@ -325,7 +296,7 @@ def methods() -> None:
     metavar="FILE|hf-hub:NAME|local-dir:FOLDER",
     help="Weights to start from, for a method that needs them.",
 )
-@_told_plainly
+@told_plainly
 def check(method: str, weights: tuple[str, ...]) -> None:
     """Check in seconds, without data, that an adapter keeps the contract of a method."""
     from bench.protocol.conformance import check_method
@@ -341,7 +312,7 @@ def check(method: str, weights: tuple[str, ...]) -> None:
 
 @main.command("new-method")
 @click.argument("name")
-@_told_plainly
+@told_plainly
 def new_method(name: str) -> None:
     """Write NAME.py, an adapter that passes `bench check`, to replace by a method of yours."""
     from bench.protocol.scaffold import write_adapter
@@ -360,7 +331,7 @@ def new_method(name: str) -> None:
     metavar="OUT.safetensors",
     help="Also write the tensors in the format that holds nothing else.",
 )
-@_told_plainly
+@told_plainly
 def weights(file: str, methods: tuple[str, ...], out: Path | None) -> None:
     """Tell which method a file of weights fits; nothing in the file is run."""
     from bench.protocol.doctor import convert, examine, lines_of
@@ -375,122 +346,4 @@ def weights(file: str, methods: tuple[str, ...], out: Path | None) -> None:
         sys.exit(1)
 
 
-@main.group(cls=_Group)
-def data() -> None:
-    """Prepare, check and look at data sets."""
-
-
-@data.command("list")
-@_told_plainly
-def data_list() -> None:
-    """List the kinds of data that --data takes."""
-    from tabulate import tabulate
-
-    from bench.data.dataset import READERS
-
-    rows = [
-        (
-            reader.name + (":PATH" if reader.takes_path else ""),
-            reader.about,
-            ", ".join(f"{option}=" for option in reader.options),
-        )
-        for reader in READERS
-    ]
-    click.echo(tabulate(rows, ("--data", "what it is", "options"), tablefmt="github"))
-
-
-@data.command("prepare")
-@click.argument("name", metavar="NAME")
-@click.option("--root", help="Folder as it was downloaded.")
-@click.option("--labels", help="Folder or file of the labels, where they are kept apart.")
-@click.option("--reports", help="Folder of the reports, where they are kept apart.")
-@click.option(
-    "--option", "settings", multiple=True, metavar="KEY=VALUE", help="See: bench data list."
-)
-@click.option(
-    "--size", type=click.IntRange(16, 2048), default=224, show_default=True, help="Pixels a side."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to make.  [default: a cache]")
-@click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: one a core]")
-@_told_plainly
-def data_prepare(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
-    """Make a store of a data set's files, once; killed, it goes on where it stopped.
-
-    bench data prepare mimic-cxr-lt --root mimic-cxr-jpg --labels cxr-lt --reports reports
-    """
-    from bench.data.request import prepare_store
-    from bench.data.summary import summary_lines
-    from bench.runs.executors.local import default_jobs
-
-    store = prepare_store(
-        **options,
-        settings=_pairs(settings, "--option"),
-        jobs=jobs or default_jobs(),
-        tell=lambda line: click.echo(line, err=True),
-    )
-    for line in summary_lines(store):
-        click.echo(line)
-    click.echo(f"Use it: bench run --method cxrcml --data {store}")
-
-
-@data.command("verify")
-@click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
-@_told_plainly
-def data_verify(store: Path) -> None:
-    """Check a prepared store again: its files, its rows and images, and its source if here."""
-    from bench.data.summary import summary_lines
-    from bench.data.verify import failures, verify_store
-
-    failed = failures(verify_store(store), click.echo)
-    if failed:
-        click.echo(f"{store}: {failed} checks failed. Delete the folder and prepare it again.")
-        sys.exit(1)
-    for line in summary_lines(store):
-        click.echo(line)
-
-
-@data.command("export")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--layout", type=click.Choice(["mimic-cxr-lt"]), default="mimic-cxr-lt")
-@click.option("--data", default="phantom:n=600,size=224", show_default=True)
-@_told_plainly
-def data_export(folder: Path, layout: str, data: str) -> None:
-    """Write a synthetic data set as a published one's files and tables, for trying a reader."""
-    from bench.data.export import export
-
-    for line in export(data, folder, layout):
-        click.echo(line)
-
-
-@data.command("show")
-@click.option("--data", default="phantom", show_default=True)
-@click.option("--class", "class_name", help="Only images with this class.")
-@click.option("--count", type=click.IntRange(1), default=24, show_default=True)
-@click.option(
-    "--size",
-    type=click.IntRange(16),
-    default=224,
-    show_default=True,
-    help="Pixels a side of a tile.",
-)
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Which images are drawn."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="PNG file.  [default: DATA-CLASS.png]")
-@_told_plainly
-def data_show(out: Path | None, **options: Any) -> None:
-    """Write a contact sheet of images as a PNG."""
-    from bench.data.show import show
-
-    path, count = show(out=out, **options)
-    click.echo(f"{path}: {count} images")
-
-
-def _pairs(settings: tuple[str, ...], option: str = "--set") -> dict[str, str]:
-    pairs = {}
-    for setting in settings:
-        key, sign, value = setting.partition("=")
-        if not sign or not key:
-            raise UsageError(f"{option} {setting}: write it as KEY=VALUE.")
-        pairs[key] = value
-    return pairs
+main.add_command(data)
