@@ -12,6 +12,7 @@ from bench.report.options import METRICS, Options
 from bench.report.results import RowResults
 from bench.report.scores import REPLICATES, SEED, drawn_trials
 from bench.report.table import interval_text, p_text
+from bench.stats.bootstrap import Estimate
 from bench.stats.significance import required_effect
 
 BELOW_CHANCE = " †"
@@ -169,18 +170,30 @@ def patient_words(comparison: Comparison) -> str:
 
 
 def thinned_draws(comparisons: Sequence[Comparison]) -> list[str]:
-    """A note on draws of patients that lost a class altogether; none where there are none."""
+    """A note on draws of patients that lost a class in a fold, or altogether; none without any."""
+    in_a_fold = _most(comparisons, lambda estimate: estimate.incomplete)
+    altogether = _most(comparisons, lambda estimate: estimate.thinned)
+    notes = []
+    if in_a_fold:
+        notes.append(
+            f"Of the {REPLICATES} draws, so many held no positive or no negative patient of some "
+            f"class in some fold; such a class is the mean of its other folds: {in_a_fold}."
+        )
+    if altogether:
+        notes.append(
+            f"Of the {REPLICATES} draws, so many held no positive or no negative patient of some "
+            f"class and are means of the other classes, if there are any: {altogether}."
+        )
+    return notes
+
+
+def _most(comparisons: Sequence[Comparison], count: Callable[[Estimate], int]) -> str:
+    """The largest count of each group over the comparisons, in words; empty where all are 0."""
     by_group: dict[str, int] = {}
     for c in comparisons:
-        here = 0 if c.patients is None else c.patients.thinned
+        here = 0 if c.patients is None else count(c.patients)
         by_group[c.group.title] = max(here, by_group.get(c.group.title, 0))
-    counts = [f"{title} {count}" for title, count in by_group.items() if count]
-    if not counts:
-        return []
-    return [
-        f"Of the {REPLICATES} draws, so many held no positive or no negative patient of some class "
-        f"and are means of the other classes, if there are any: {', '.join(counts)}."
-    ]
+    return ", ".join(f"{title} {most}" for title, most in by_group.items() if most)
 
 
 def refused(comparisons: Sequence[Comparison], options: Options) -> str | None:

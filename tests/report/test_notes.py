@@ -96,13 +96,29 @@ def test_draws_without_any_positive_of_a_class_are_counted(tmp_path: Path) -> No
     scored_study(tmp_path / "two", {"chexzero": 0.3, "cxrcml": 1.5}, rare=2)
     for table in ("2", "pairs"):
         told = re.search(
-            r"Of the 1000 draws, .* any: Total (\d+), Rare (\d+)\.", notes(tmp_path / "two", table)
+            r"class and are means of the other classes, if there are any: Total (\d+), Rare (\d+)\.",
+            notes(tmp_path / "two", table),
         )
         assert told is not None
         assert told[1] == told[2]
         assert int(told[1]) == pytest.approx(130, abs=50)
     scored_study(tmp_path / "twelve", {"chexzero": 0.3, "cxrcml": 1.5})
-    assert "Of the 1000 draws" not in notes(tmp_path / "twelve")
+    assert "are means of the other classes" not in notes(tmp_path / "twelve")
+
+
+def test_draws_without_any_positive_of_a_class_in_one_fold_are_counted(tmp_path: Path) -> None:
+    """Of two folds of 20 patients one or both may be missed: chances from the drawn folds."""
+    scored_study(tmp_path, {"chexzero": 0.3, "cxrcml": 1.5}, rare=2)
+    scores = tmp_path.glob("s/trials/cxrcml*/run-00_fold-*/scores.npz")
+    patients = []
+    for file in scores:
+        with np.load(file) as arrays:
+            patients.append(len(np.unique(arrays["patients"][arrays["labels"][:, 1] == 1])))
+    missed = [(1 - count / 20) ** 20 for count in patients if count]
+    expected = 1000 * (1 - np.prod([1 - chance for chance in missed]))
+    told = re.search(r"of its other folds: Total (\d+), Rare (\d+)\.", notes(tmp_path))
+    assert told is not None
+    assert int(told[2]) == pytest.approx(expected, abs=60)
 
 
 def test_an_exported_study_says_that_patients_were_not_drawn(tmp_path: Path) -> None:
