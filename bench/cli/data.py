@@ -46,6 +46,11 @@ def data_list() -> None:
 @click.option(
     "--size", type=click.IntRange(16, 2048), default=224, show_default=True, help="Pixels a side."
 )
+@click.option(
+    "--short-side",
+    type=click.IntRange(16, 2048),
+    help="Keep the central square of a picture, of so many pixels, instead of the whole.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to make.  [default: a cache]")
 @click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: one a core]")
 @told_plainly

@@ -141,7 +141,7 @@ def _make_part(task: Task) -> int:
         try:
             square, box = make(item, size, said)
             if prints:
-                _refuse_constant(square, box)
+                refuse_constant(square, box)
         except DataError as error:
             reasons[i] = str(error)
             continue
@@ -158,7 +158,8 @@ def _make_part(task: Task) -> int:
     return part
 
 
-def _refuse_constant(square: np.ndarray, box: Box) -> None:
+def refuse_constant(square: np.ndarray, box: Box) -> None:
+    """Raises DataError for a picture that shows nothing."""
     top, left, height, width = box
     picture = square[top : top + height, left : left + width]
     low, high = int(picture.min()), int(picture.max())
@@ -279,8 +280,8 @@ def held(folder: Path, tell: Tell | None) -> Iterator[None]:
             f"Cannot write prepared data to {folder}: {error.strerror or error}. "
             "Set CXR_BENCH_CACHE to a folder with room."
         ) from error
+    # The lock file stays: one that is removed while others wait for it, each would hold alone.
     try:
         yield
     finally:
-        (folder / ".lock").unlink(missing_ok=True)
         lock.release()

@@ -21,7 +21,9 @@ Box = tuple[int, int, int, int]
 _TAIL = 1 << 16  # bytes at the end of a JPEG in which its end marker is looked for
 
 
-def read_square(path: Path, size: int, notes: list[str] | None = None) -> tuple[np.ndarray, Box]:
+def read_square(
+    path: Path, size: int, notes: list[str] | None = None, *, cropped: bool = False
+) -> tuple[np.ndarray, Box]:
     """The image as a (size, size) uint8 square, and its box (top, left, height, width) in it.
 
     The longer side becomes `size`, the aspect ratio is kept and the rest is black, as CheXzero
@@ -32,6 +34,8 @@ def read_square(path: Path, size: int, notes: list[str] | None = None) -> tuple[
 
     Args:
         notes: takes what was done to the image beyond decoding ("16-bit, scaled by its range").
+        cropped: the shorter side becomes `size` instead, and what of the longer one is beyond the
+            central square is lost, as CLIP's own preprocessing does.
 
     Raises:
         DataError: the file is missing, empty, truncated, not an image, absurdly large, in colours
@@ -59,7 +63,7 @@ def read_square(path: Path, size: int, notes: list[str] | None = None) -> tuple[
     except Exception as error:  # Pillow raises almost anything on spoilt bytes
         why = str(error).replace(str(path), path.name)  # a store does not tell where it was made
         raise DataError(f"not a readable image ({type(error).__name__}: {why})") from error
-    return _square(grey, size)
+    return _square(grey, size, cropped)
 
 
 def pillow() -> str:
@@ -69,9 +73,15 @@ def pillow() -> str:
     return PIL.__version__
 
 
-def _square(grey: Image, size: int) -> tuple[np.ndarray, Box]:
+def _square(grey: Image, size: int, cropped: bool) -> tuple[np.ndarray, Box]:
     from PIL import Image
 
+    if cropped:
+        side = min(grey.size)
+        left, top = ((whole - side) / 2 for whole in grey.size)
+        centre = (left, top, left + side, top + side)
+        small = grey.resize((size, size), Image.Resampling.BICUBIC, centre)
+        return np.asarray(small), (0, 0, size, size)
     scale = size / max(grey.size)
     width, height = (max(1, round(side * scale)) for side in grey.size)
     small = grey.resize((width, height), Image.Resampling.BICUBIC)

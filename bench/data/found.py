@@ -24,20 +24,24 @@ from bench.data.paths import shown, states
 from bench.data.store import CONTENT, OTHERS, packed_rows, read_left_out, read_manifest
 from bench.errors import UsageError
 
+CROPPED = "cropped"
+"""In a manifest: the store holds central squares, not whole pictures."""
+
 _PLACES = {"labels", "reports"}  # options that are paths
 _OURS = {WORK, ".lock", "manifest.json.new", *CONTENT, *OTHERS}  # of an unfinished preparation
 
 
-def request_of(reader: Reader, spec: DataSpec, size: int) -> dict[str, Any]:
+def request_of(reader: Reader, spec: DataSpec, size: int, cropped: bool) -> dict[str, Any]:
     """All that decides what a store holds, but for the files themselves."""
     module: Any = import_module(reader.module)
-    return {
+    request = {
         "reader": reader.name,
         "version": [module.VERSION, decode.VERSION],
         "root": os.path.realpath(os.path.expanduser(str(spec.path))),
         "options": _options(spec),
         "size": size,
     }
+    return request | {CROPPED: True} if cropped else request
 
 
 def latest_store(reader: Reader, spec: DataSpec, size: int) -> Path:
@@ -74,7 +78,8 @@ def latest_store(reader: Reader, spec: DataSpec, size: int) -> Path:
 def _said(made_from: Mapping[str, Any]) -> str:
     """The path and options as --data takes them."""
     options = "".join(f",{key}={value}" for key, value in sorted(made_from["options"].items()))
-    return f"{made_from['reader']}:{made_from['root']}{options}"
+    cropped = " (centres)" if made_from.get(CROPPED) else ""
+    return f"{made_from['reader']}:{made_from['root']}{options}{cropped}"
 
 
 def finished_store(request: Mapping[str, Any], reader: Reader, out: Path | None) -> Path | None:
@@ -108,7 +113,8 @@ def _is_of(folder: Path, request: Mapping[str, Any], reader: Reader) -> bool:
     if manifest is None:
         return False
     made_from = manifest["made_from"]
-    if {key: made_from.get(key) for key in request} != request:
+    asked = {CROPPED: False, **request}
+    if {key: {CROPPED: False, **made_from}.get(key) for key in asked} != asked:
         return False
     tables = [list(state) for state in states(path for path, _, _ in made_from["tables"])]
     if tables != made_from["tables"]:

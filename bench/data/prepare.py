@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def prepare_files(
     spec: DataSpec,
     size: int,
     *,
+    cropped: bool = False,
     out: Path | None = None,
     jobs: int = 1,
     tell: Tell | None = None,
@@ -47,6 +49,7 @@ def prepare_files(
 
     Args:
         size: side of the stored squares in pixels.
+        cropped: keep the central square of a picture instead of the whole.
         out: the store's folder; by default one in the cache.
         jobs: processes that decode.
         tell: takes lines of progress.
@@ -65,7 +68,7 @@ def prepare_files(
         raise UsageError(f"views={spec.options['views']} is neither 'frontal' nor 'all'.")
     if not 16 <= size <= 2048:
         raise UsageError(f"A side of {size} pixels: it is 16 to 2048.")
-    request = request_of(reader, spec, size)
+    request = request_of(reader, spec, size, cropped)
     finished = finished_store(request, reader, out)
     if finished is not None:
         return finished
@@ -85,7 +88,7 @@ def prepare_files(
             pixels = make_pixels(
                 target,
                 [files[row][0] for row in rows],
-                read_file,
+                partial(read_file, cropped=cropped),
                 size,
                 plan=state,
                 jobs=jobs,
@@ -111,9 +114,11 @@ def refuse_unreadable(dataset: Dataset, spec: DataSpec) -> None:
         )
 
 
-def read_file(path: str, size: int, notes: list[str]) -> tuple[np.ndarray, decode.Box]:
+def read_file(
+    path: str, size: int, notes: list[str], *, cropped: bool
+) -> tuple[np.ndarray, decode.Box]:
     """`read_square` as `make_pixels` wants it."""
-    return decode.read_square(Path(path), size, notes)
+    return decode.read_square(Path(path), size, notes, cropped=cropped)
 
 
 def _of_views(listing: Listing, spec: DataSpec, reader: Reader) -> np.ndarray:

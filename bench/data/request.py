@@ -19,11 +19,15 @@ def prepare_store(
     reports: str | None,
     settings: Mapping[str, str],
     size: int,
+    short_side: int | None = None,
     out: Path | None,
     jobs: int,
     tell: Callable[[str], None],
 ) -> Path:
     """The folder of the finished store of `bench data prepare NAME --root DIR ...`.
+
+    With `short_side` the store holds central squares of that many pixels a side, else whole
+    pictures in squares of `size`.
 
     `name` may also be what --data takes, `NAME:PATH,key=value`, and then goes without `root`.
 
@@ -44,13 +48,14 @@ def prepare_store(
             raise UsageError(unknown(f"option of '{reader.name}'", key, reader.options))
     spec = DataSpec(reader.name, spec.path, options)
     if not reader.takes_path:
-        if root is not None or out is not None:
+        if (root, out, short_side) != (None, None, None):
             raise UsageError(
-                f"'{reader.name}' is drawn, into the cache: it takes no --root or --out."
+                f"'{reader.name}' is drawn, into the cache: no --root, --out or --short-side."
             )
         module: Any = import_module(reader.module)
         store: Path = module.prepare(spec, jobs, tell)
         return store
     if spec.path is None:
         raise UsageError(f"Where is it? bench data prepare {reader.name} --root DIR")
-    return prepare_files(reader, spec, size, out=out, jobs=jobs, tell=tell)
+    side, cropped = (size, False) if short_side is None else (short_side, True)
+    return prepare_files(reader, spec, side, cropped=cropped, out=out, jobs=jobs, tell=tell)

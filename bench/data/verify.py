@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.data import decode
 from bench.data.dataset import Dataset
+from bench.data.found import CROPPED
 from bench.data.listing import UNLABELLED
 from bench.data.paths import shown, states
 from bench.data.store import BOX, TEXT, fingerprint, open_store, read_manifest, sha256
@@ -129,14 +130,15 @@ def _source(dataset: Dataset, made_from: dict[str, Any]) -> Iterator[Check]:
     if made_from["pillow"] != decode.pillow():
         yield Check(f"(made with Pillow {made_from['pillow']}: images not decoded again)")
         return
+    cropped = made_from.get(CROPPED, False)
     rows = np.unique(np.linspace(0, len(dataset) - 1, _AGAIN).round().astype(int))
-    unlike = [dataset.images[row] for row in rows if not _same(dataset, int(row), root)]
+    unlike = [dataset.images[row] for row in rows if not _same(dataset, int(row), root, cropped)]
     yield Check(f"{len(rows)} images decoded again are the same", shown(unlike))
 
 
-def _same(dataset: Dataset, row: int, root: Path) -> bool:
+def _same(dataset: Dataset, row: int, root: Path, cropped: bool) -> bool:
     try:
-        square, box = decode.read_square(root / dataset.images[row], dataset.size)
+        square, box = decode.read_square(root / dataset.images[row], dataset.size, cropped=cropped)
     except BenchError:
         return False
     return box == tuple(dataset.boxes[row]) and np.array_equal(square, dataset.pixels[row])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import time
 import zlib
 from pathlib import Path
 from threading import Thread
@@ -191,6 +192,48 @@ def test_a_second_preparation_waits_for_the_first(tmp_path: Path) -> None:
     ]
 
 
+def test_of_many_preparations_one_at_a_time_holds_the_folder(tmp_path: Path) -> None:
+    """Three wait and come and go: a lock file that went with its holder let two in at once."""
+    inside: list[str] = []
+    most: list[int] = []
+
+    def prepare(name: str) -> None:
+        for _ in range(15):
+            with held(tmp_path / "s", None):
+                inside.append(name)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.remove(name)
+
+    threads = [Thread(target=prepare, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(most) == 45
+    assert max(most) == 1
+
+
+def test_with_a_short_side_the_central_square_is_kept(
+    csv_folder: CsvFolder, tmp_path: Path
+) -> None:
+    words = ["data", "prepare", "csv", "--root", str(csv_folder.root), "--out", "square"]
+    made = bench(*words, "--short-side", "32")
+    assert made.exit_code == 0, made.output
+    square = load_dataset("square")
+    assert square.size == 32
+    assert (square.boxes == [0, 0, 32, 32]).all()
+    whole = Image.open(csv_folder.root / square.images[0])
+    assert whole.size == (50, 40)
+    centre = whole.resize((40, 32), Image.Resampling.BICUBIC).crop((4, 0, 36, 32))
+    assert np.abs(square.pixels[0].astype(int) - np.asarray(centre)).max() <= 1
+    assert bench("data", "verify", "square").exit_code == 0
+    again = bench(*words, "--size", "32")
+    assert again.exit_code == 2
+    assert "holds something else" in again.output
+    assert bench(*words, "--short-side", "32").exit_code == 0
+
+
 def _spoil(folder: CsvFolder) -> dict[str, str]:
     """Every kind of file that is no X-ray, in place of the frontal images -> what is said of it."""
     root = folder.root / "images"
@@ -348,7 +391,7 @@ def test_a_prepared_folder_is_opened_by_its_path(csv_folder: CsvFolder, tmp_path
         (["prepare", "csv", "--root", ".", "--option", "view=all"], "Did you mean 'views'"),
         (["prepare", "csv", "--root", ".", "--labels", "."], "Unknown option of 'csv' 'labels'"),
         (["prepare", "nih"], "Where is it?"),
-        (["prepare", "phantom", "--root", "."], "takes no --root"),
+        (["prepare", "phantom", "--root", "."], "no --root, --out"),
         (["export", "x", "--data", "phantom:m=3"], "takes key=value options"),
         (["show", "--data", "."], "is a folder, but no prepared data set"),
         (["export", ".", "--data", "phantom:n=60,size=32"], "not an empty folder"),
@@ -373,7 +416,7 @@ def test_an_image_that_was_mended_is_used_by_the_next_run(csv_folder: CsvFolder)
 def test_when_no_image_can_be_read_the_first_reason_is_said_and_the_next_run_tries_again(
     csv_folder: CsvFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(path: Path, size: int, notes: list[str]) -> None:
+    def unreadable(path: Path, size: int, notes: list[str], *, cropped: bool) -> None:
         raise DataError("no program for this compression")
 
     with monkeypatch.context() as patch:
