@@ -193,7 +193,7 @@ def test_a_second_preparation_waits_for_the_first(tmp_path: Path) -> None:
 
 
 def test_of_many_preparations_one_at_a_time_holds_the_folder(tmp_path: Path) -> None:
-    """Three wait and come and go: a lock file that went with its holder let two in at once."""
+    """Three wait, come and go; nobody takes the lock file away from those who wait for it."""
     inside: list[str] = []
     most: list[int] = []
 
@@ -212,6 +212,7 @@ def test_of_many_preparations_one_at_a_time_holds_the_folder(tmp_path: Path) -> 
         thread.join(30)
     assert len(most) == 45
     assert max(most) == 1
+    assert (tmp_path / "s" / ".lock").exists()
 
 
 def test_with_a_short_side_the_central_square_is_kept(
