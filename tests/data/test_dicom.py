@@ -82,6 +82,28 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
         read_square(path, 64)
 
 
+@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14_1", "JPEG2000Lossless", "RLELossless"])
+def test_what_is_compressed_without_loss_reads_as_what_is_not(tmp_path: Path, syntax: str) -> None:
+    """Three of the forms in which archives keep radiographs."""
+    gdcm = pytest.importorskip("gdcm", reason="the extra 'dicom' is not installed")
+    plain = write(tmp_path / "plain.dcm", RAMP)
+    packed = tmp_path / "packed.dcm"
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(plain))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(packed))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    assert pydicom.dcmread(packed).file_meta.TransferSyntaxUID.is_compressed
+    assert (read_square(packed, 64)[0] == read_square(plain, 64)[0]).all()
+
+
 def test_without_pydicom_it_is_said_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
