@@ -47,6 +47,7 @@ class WordPiece:
                 f"BERT's. Fetch vocab.txt of {CLINICAL_BERT}."
             )
         self.size = len(vocabulary)
+        self.pieces = tuple(vocabulary)
         self._pad = ids["[PAD]"]
         self._tokenizer = BertWordPieceTokenizer(ids, lowercase=True)
 

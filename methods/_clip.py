@@ -80,6 +80,7 @@ class ClipMethod(Method):
         asked = [text for policy in self.policies for text in self._asked(policy, classes)]
         # Sampled captions join clauses by a comma, which no text needs to hold by itself.
         self._tokens = self.tokens([*texts, *asked, ","], compact=tiny)
+        self.vocabulary = self._tokens.pieces
         self._truncated = sum(self._tokens.is_truncated(text) for text in texts)
         towers = self.towers(self.checkpoints[0] if self.checkpoints else None)
         if self.checkpoints:
@@ -89,7 +90,7 @@ class ClipMethod(Method):
 
     def tokens(self, texts: Sequence[str], *, compact: bool) -> Tokens:
         """The tokeniser of the text tower."""
-        return Tokens(texts, compact=compact)
+        return Tokens(texts, compact=compact, pieces=self.vocabulary)
 
     def towers(self, checkpoint: Checkpoint | None) -> nn.Module:
         """The two towers on the CPU: of the checkpoint's sizes and weights, or as configured."""

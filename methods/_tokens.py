@@ -30,7 +30,14 @@ class Tokens:
     A text of more than 77 tokens is cut and keeps its end token in the last place.
     """
 
-    def __init__(self, texts: Iterable[str], *, compact: bool, keep_end: bool = True) -> None:
+    def __init__(
+        self,
+        texts: Iterable[str],
+        *,
+        compact: bool,
+        keep_end: bool = True,
+        pieces: Iterable[str] | None = None,
+    ) -> None:
         """
         Args:
             texts: what can be asked for when `compact`.
@@ -38,6 +45,8 @@ class Tokens:
             keep_end: False cuts a long text without putting the end token back, as
                 facebookresearch/SLIP@c6faf5d does. Its feature is then read at the largest token,
                 the start, which has seen no word: all such texts get one and the same feature.
+            pieces: what `pieces` of other Tokens said: those tokens are numbered, whatever the
+                texts.
         """
         self._tokenizer = _tokenizer()
         self._end = self._tokenizer.eot_token_id
@@ -47,9 +56,13 @@ class Tokens:
         for text in texts:
             self._list(text)
         used = sorted({0, *(token for tokens in self._lists.values() for token in tokens)})
+        if pieces is not None:
+            used = sorted(self._tokenizer.encoder[piece] for piece in pieces)
         # Order is kept, so the end token stays the largest: the text tower finds it by argmax.
         self._compact = {token: index for index, token in enumerate(used)} if compact else None
         self.vocabulary_size = len(used) if compact else self._tokenizer.vocab_size
+        self.pieces = tuple(self._tokenizer.decoder[token] for token in used) if compact else None
+        """The tokens that are numbered, in their order; None when all of CLIP's are."""
 
     def __call__(self, texts: list[str]) -> Tensor:
         """(n, longest) int64 tokens, padded with zeros after the end token."""

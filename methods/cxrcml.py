@@ -166,7 +166,7 @@ class CxrCml(ClipMethod):
     def build(
         self, classes: tuple[str, ...], texts: tuple[str, ...], device: torch.device
     ) -> nn.Module:
-        self._labeller: PseudoLabeller | None = None
+        self._seed: int | None = None
         self._labels = self._responsibilities = torch.empty(0)
         self._groups: np.ndarray | None = None
         self._epochs: list[dict[str, Any]] = []
@@ -195,9 +195,12 @@ class CxrCml(ClipMethod):
 
     def _fit_mixture(self, train: Split) -> dict[str, Any]:
         """Labels of the training part from the mixture, and how it came out."""
-        if self._labeller is None:
-            self._labeller = self._new_labeller(len(train))
-        found = self._labeller(train.embed(self), train.dataset.labels[train.rows])
+        if self._seed is None:
+            self._seed = int(torch.randint(2**31, ()))
+        labeller = PseudoLabeller(self.config.pseudo_labels(len(train)), seed=self._seed)
+        if self._groups is not None:
+            labeller.load_state_dict({"labels": torch.from_numpy(self._groups)})
+        found = labeller(train.embed(self), train.dataset.labels[train.rows])
         self._keep(train, found.labels)
         if self.config.soft:
             tau = found.responsibilities
@@ -219,10 +222,6 @@ class CxrCml(ClipMethod):
         self._groups = labels.numpy()
         self._labels = torch.full((len(train.dataset),), -1, device=train.device)
         self._labels[torch.from_numpy(train.rows).to(train.device)] = labels.to(train.device)
-
-    def _new_labeller(self, images: int) -> PseudoLabeller:
-        seed = int(torch.randint(2**31, ()))
-        return PseudoLabeller(self.config.pseudo_labels(images), seed=seed)
 
     def order(self, rng: np.random.Generator) -> np.ndarray | None:
         if self.config.images_per_cluster is None or self._groups is None:
@@ -253,7 +252,8 @@ class CxrCml(ClipMethod):
         """L_m of the paper, and its counts."""
         config = self.config
         if config.clustering == "batch":
-            found = self._new_labeller(len(images))(images.detach())
+            seed = int(torch.randint(2**31, ()))
+            found = PseudoLabeller(config.pseudo_labels(len(images)), seed=seed)(images.detach())
             labels, tau = found.labels.to(images.device), found.responsibilities.to(images.device)
         else:
             labels = self._labels[batch.rows]

@@ -131,7 +131,12 @@ class MedClip(Method):
             for text in prompts
         ]
         start = Start(self.checkpoints)
-        self._tokens = start.tokens or WordPiece.of_texts([*learnt, *asked])
+        if start.tokens is None:
+            words = self.vocabulary and WordPiece(self.vocabulary)
+            self._tokens = words or WordPiece.of_texts([*learnt, *asked])
+            self.vocabulary = self._tokens.pieces
+        else:
+            self._tokens = start.tokens
         self._truncated = sum(self._tokens.is_truncated(text, MAX_TOKENS) for text in learnt)
         model = start.model(self.config.tower, self._tokens.size)
         self.weights, self.complete = str(start), start.whole

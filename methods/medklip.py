@@ -48,6 +48,7 @@ from methods._medklip_queries import BERT_FOLDER, ClinicalBert, Encoder, RandomW
 from methods._torchvision import make_torchvision_importable
 
 SIDE = 224
+_FEWEST_PLACES = 7  # a side, for a map to be worth showing
 COLOUR_MEAN, COLOUR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, on 0..1
 _TINY = Sizes(
     stages=(Stage(False, 1, TINY_WIDTH, TINY_WIDTH),),
@@ -225,6 +226,12 @@ class MedKLIP(Method):
         maps = torch.stack(reading.attention).mean(0)[:, question.columns]
         side = math.isqrt(maps.shape[-1])
         return maps.unflatten(-1, (side, side))
+
+    def saliency(self, images: Tensor, prompts: Prompts) -> Tensor | None:
+        """The attention maps, where they have more than a handful of places."""
+        # Those of the tiny trunk are 2 x 2 at 64 pixels: a gradient says more than which quarter.
+        maps = self.attention_maps(images, prompts)
+        return maps if maps.shape[-1] >= _FEWEST_PLACES else None
 
     def diagnostics(self) -> dict[str, Any]:
         return {"queries_digest": self._encoder.digest()}

@@ -104,7 +104,8 @@ class Slip(ClipMethod):
     policies = (*POLICIES, "own")
 
     def tokens(self, texts: Sequence[str], *, compact: bool) -> Tokens:
-        return Tokens(texts, compact=compact, keep_end=self.config.keep_end)
+        pieces, keep_end = self.vocabulary, self.config.keep_end
+        return Tokens(texts, compact=compact, keep_end=keep_end, pieces=pieces)
 
     def towers(self, checkpoint: Checkpoint | None) -> nn.Module:
         config = self.config

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.cli.common import SuggestingGroup, pairs_of, told_plainly
+from bench.cli.bundle import export, import_
+from bench.cli.common import BASELINE, RESULTS, SuggestingGroup, each_of, studies_of, told_plainly
 from bench.cli.data import data
-from bench.errors import BenchError, MethodError, UsageError, unknown
+from bench.cli.figures import figures
+from bench.cli.plan import plan
+from bench.cli.predict import predict
+from bench.cli.report import report
+from bench.cli.reproduce import reproduce
+from bench.cli.run import run
+from bench.cli.status import status
+from bench.errors import MethodError
 from bench.report.options import GROUPINGS, METRICS, TABLES, Options
-
-RESULTS = click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder of studies and their trials.",
-)
-
-BASELINE = click.option(
-    "--baseline",
-    metavar="METHOD[:ROW]",
-    help="Row that the others are tested against.  [default: the study's]",
-)
 
 
 @click.group(cls=SuggestingGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,81 +29,6 @@ def main() -> None:
 
     bench run --method cxrcml --folds 5 && bench table
     """
-
-
-@main.command()
-@click.option(
-    "--method", "methods", multiple=True, metavar="NAME|FILE.py", help="Repeat for several."
-)
-@click.option("--table", type=int, help="Run all rows of the paper's Table 2 or 3.")
-@click.option(
-    "--data",
-    help="phantom, csv:PATH, NAME:DIR (bench data list) or a prepared folder.  [default: phantom]",
-)
-@click.option(
-    "--test-data",
-    multiple=True,
-    metavar="DATA",
-    help="Other data that every model scores too; see bench table --on. Repeat for several.",
-)
-@click.option(
-    "--classes",
-    multiple=True,
-    metavar="NAME",
-    help="A class of --test-data that --data does not label, asked by prompts. Repeat for several.",
-)
-@click.option(
-    "--preset", help="tiny, paper or upstream.  [default: tiny; with --weights the methods' own]"
-)
-@click.option(
-    "--weights",
-    multiple=True,
-    metavar="FILE|hf-hub:NAME|local-dir:FOLDER",
-    help="Weights to start from; repeat for an ensemble of released ones.",
-)
-@click.option(
-    "--track",
-    type=click.Choice(["trained", "released"]),
-    default="trained",
-    show_default=True,
-    help="released scores the weights as they are.",
-)
-@click.option("--folds", type=int, default=5, show_default=True)
-@click.option("--runs", type=int, help="Cross-validations.  [default: 10; released: 1]")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A method's setting.")
-@click.option("--jobs", type=int, help="Processes, of one thread each.  [default: one a core]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@RESULTS
-@click.option(
-    "--study",
-    metavar="NAME|FILE.toml",
-    help="Folder of the results, or a study file to run.  [default: DATA-PRESET]",
-)
-@click.option("--fresh", is_flag=True, help="Redo finished trials too.")
-@click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
-@told_plainly
-def run(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
-    """Train and score methods over runs and folds; what is done already is skipped."""
-    from bench.data.dataset import DataSpec
-    from bench.runs.executors.local import default_jobs
-    from bench.runs.launch import launch
-    from bench.runs.rows import Request
-
-    for named in (options["data"], *options["test_data"]):
-        if named is not None:
-            DataSpec.parse(named)  # a wrong name should not wait for torch
-    request = Request(
-        settings=pairs_of(settings), jobs=jobs if jobs is not None else default_jobs(), **options
-    )
-    summary = launch(request, lambda line: click.echo(line, err=True))
-    click.echo(
-        f"{summary.folder}: {summary.finished} trials finished, {summary.skipped} done before, "
-        f"{summary.failed} failed.",
-        err=True,
-    )
-    if summary.failed:
-        sys.exit(1)
 
 
 @main.command()
@@ -176,7 +94,7 @@ def table(
             click.echo(line)
         return
     options = Options(**chosen)
-    names = _studies(study, results)
+    names = studies_of(study, results)
 
     from bench.report.render import FORMATS, check_table, write_table
     from bench.report.tables import make_table
@@ -195,7 +113,7 @@ def table(
         for name in names:
             shown(name)
     else:
-        _each(names, shown)
+        each_of(names, shown)
 
 
 @main.command()
@@ -212,7 +130,7 @@ def table(
 @told_plainly
 def power(study: str | None, difference: float, baseline: str | None, results: Path) -> None:
     """Tell from a study's records how many runs and patients it takes to see a difference."""
-    names = _studies(study, results)
+    names = studies_of(study, results)
 
     from bench.report.power_table import power_table
     from bench.report.render import markdown
@@ -221,47 +139,7 @@ def power(study: str | None, difference: float, baseline: str | None, results: P
         made = power_table(results, name, difference, Options(baseline=baseline))
         click.echo(markdown(made), nl=False)
 
-    _each(names, shown)
-
-
-def _each(names: list[str], show: Callable[[str], None]) -> None:
-    """Shows every study there is something to show of; the others are named, none spoils another.
-
-    Raises:
-        BenchError: the last one, if there is nothing to show of any.
-    """
-    failures: list[BenchError] = []
-    for name in names:
-        try:
-            show(name)
-        except BenchError as error:
-            failures.append(error)
-            if len(failures) == len(names):
-                raise
-            click.echo(f"{name}: {error}\n", err=True)
-
-
-def _studies(study: str | None, results: Path) -> list[str]:
-    """The study that was named, or all there are."""
-    from bench.report.results import studies
-
-    known = studies(results)
-    if not known:
-        raise UsageError(f"No study in {results}. Run: bench run --method cxrcml --folds 5")
-    if study is not None and study not in known:
-        raise UsageError(unknown("study", study, known))
-    return known if study is None else [study]
-
-
-@main.command()
-@RESULTS
-@told_plainly
-def status(results: Path) -> None:
-    """Show which trials of each study are finished, failed or missing."""
-    from bench.report.status import status_lines
-
-    for line in status_lines(results):
-        click.echo(line)
+    each_of(names, shown)
 
 
 @main.command()
@@ -346,4 +224,13 @@ def weights(file: str, methods: tuple[str, ...], out: Path | None) -> None:
         sys.exit(1)
 
 
+main.add_command(run)
+main.add_command(plan)
+main.add_command(status)
+main.add_command(predict)
+main.add_command(figures)
+main.add_command(report)
+main.add_command(export)
+main.add_command(import_)
+main.add_command(reproduce)
 main.add_command(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +13,20 @@ import click
 from bench.errors import BenchError, UsageError, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+RESULTS = click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder of studies and their trials.",
+)
+
+BASELINE = click.option(
+    "--baseline",
+    metavar="METHOD[:ROW]",
+    help="Row that the others are tested against.  [default: the study's]",
+)
 
 
 def told_plainly(command: F) -> F:
@@ -24,11 +39,20 @@ def told_plainly(command: F) -> F:
         except BenchError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             click.echo("\nStopped. Finished trials are kept; run again to go on.", err=True)
-            sys.exit(130)
+            sys.exit(stopped.exit_code if isinstance(stopped, Stopped) else 130)
 
     return wrapped  # type: ignore[return-value]
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised when a signal asks the command to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+        """As a shell tells it: 130 after Ctrl-C, 143 after SIGTERM."""
 
 
 class SuggestingGroup(click.Group):
@@ -55,3 +79,36 @@ def pairs_of(settings: tuple[str, ...], option: str = "--set") -> dict[str, str]
             raise UsageError(f"{option} {setting}: write it as KEY=VALUE.")
         pairs[key] = value
     return pairs
+
+
+def studies_of(study: str | None, results: Path) -> list[str]:
+    """The study that was named, or all there are.
+
+    Raises:
+        UsageError: it is not there, or there is none.
+    """
+    from bench.report.results import studies
+
+    known = studies(results)
+    if not known:
+        raise UsageError(f"No study in {results}. Run: bench run --method cxrcml --folds 5")
+    if study is not None and study not in known:
+        raise UsageError(unknown("study", study, known))
+    return known if study is None else [study]
+
+
+def each_of(names: list[str], show: Callable[[str], None]) -> None:
+    """Shows every study there is something to show of; the others are named, none spoils another.
+
+    Raises:
+        BenchError: the last one, if there is nothing to show of any.
+    """
+    failures: list[BenchError] = []
+    for name in names:
+        try:
+            show(name)
+        except BenchError as error:
+            failures.append(error)
+            if len(failures) == len(names):
+                raise
+            click.echo(f"{name}: {error}\n", err=True)

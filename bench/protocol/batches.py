@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from bench.protocol.method import Method
 
 EVALUATION_BATCH = 128  # what a core's cache holds; 256 took 1.4 times as long an image
+# Bytes of images that a process on the CPU prepares once and keeps, beside others like it.
+_IN_MEMORY = 2**29
+# Of the free memory of a GPU: the rest is for the model, its activations and its neighbours.
+_SHARE_OF_GPU = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,13 @@ class Batch:
 
 
 class Split:
-    """Some rows of a data set with the texts they are trained on."""
+    """Some rows of a data set with the texts they are trained on.
+
+    Pixels stay where they are cheapest to read batch by batch. On the CPU those of the stored size
+    are read from the data set, whose memory map all processes of a machine share; on a GPU they lie
+    there as uint8 when they fit. What has to be shrunk or framed first is prepared once where it
+    fits in memory, and anew for every batch where it does not, with the same result.
+    """
 
     def __init__(
         self,
@@ -60,16 +70,11 @@ class Split:
         self._captions = captions
         self._texts = texts
         self._reports = dataset.reports
-        # The part is gathered once: an epoch then reads memory, whatever the disk does.
-        if frame is None:
-            pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[rows])).unsqueeze(1)
-            self._images = _shrink(pixels, image_size).to(device)
-        else:
-            framed = [frame(_picture(dataset, row)) for row in rows]
-            # A small fold may leave no image with a text to the validation part.
-            empty = np.empty((0, image_size, image_size), np.uint8)
-            stacked = np.stack(framed) if framed else empty
-            self._images = torch.from_numpy(stacked).unsqueeze(1).to(device)
+        self._image_size = image_size
+        self._frame = frame
+        self.side = self._side()
+        """Of the images of a batch, in pixels."""
+        self._ready = self._resident() if self._fits() else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,7 +82,7 @@ class Split:
     def batch(self, places: np.ndarray, moves: np.ndarray | None = None) -> Batch:
         """The images at `places`, counted within this split, moved by (B, 2) pixels."""
         rows = self.rows[places]
-        images = self._images[torch.from_numpy(places).to(self.device)]
+        images = self._at(places)
         return Batch(
             images=images if moves is None else _move(images, moves),
             texts=[self._texts[row] for row in rows],
@@ -109,7 +114,7 @@ class Split:
         """
         if order is None:
             order = rng.permutation(len(self))
-        reach = round(shift * self._images.shape[-1])
+        reach = round(shift * self.side)
         moves = rng.integers(-reach, reach + 1, (len(order), 2)) if reach else None
         full = max(1, len(order) // size)
         for start in range(0, full * size, size):
@@ -121,7 +126,11 @@ class Split:
 
     def images(self) -> Iterator[Tensor]:
         """All images in row order, in evaluation batches."""
-        yield from self._images.split(EVALUATION_BATCH)
+        if self._ready is not None:
+            yield from self._ready.split(EVALUATION_BATCH)
+            return
+        for start in range(0, max(1, len(self)), EVALUATION_BATCH):
+            yield self._prepared(self.rows[start : start + EVALUATION_BATCH]).to(self.device)
 
     @torch.no_grad()
     def embed(self, method: Method) -> Tensor:
@@ -136,6 +145,51 @@ class Split:
             parts.append(part)
         method.model.train(was_training)
         return torch.cat(parts)
+
+    def _side(self) -> int:
+        if self._frame is None:
+            return min(self.dataset.size, self._image_size)
+        # A small fold may leave no image with a text to the validation part.
+        return self._prepared(self.rows[:1]).shape[-1] if len(self) else self._image_size
+
+    def _fits(self) -> bool:
+        """Whether all images are made ready at once: they fit, and that saves work."""
+        size = len(self) * self.side**2
+        if self.device.type == "cuda":
+            return size <= _SHARE_OF_GPU * torch.cuda.mem_get_info(self.device)[0]
+        as_stored = self._frame is None and self.side == self.dataset.size
+        return not as_stored and size <= _IN_MEMORY
+
+    def _resident(self) -> Tensor:
+        """(N, 1, S, S) images on the device, made ready block by block."""
+        shape = (len(self), 1, self.side, self.side)
+        ready = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        for start in range(0, len(self), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            ready[part] = self._prepared(self.rows[part])
+        return ready
+
+    def _at(self, places: np.ndarray) -> Tensor:
+        """(B, 1, S, S) images on the device."""
+        if self._ready is None:
+            return self._prepared(self.rows[places]).to(self.device)
+        return self._ready[torch.from_numpy(places).to(self.device)]
+
+    def _prepared(self, rows: np.ndarray) -> Tensor:
+        """(B, 1, S, S) images of some rows of the data set, on the CPU."""
+        if self._frame is None or not len(rows):
+            return _shrink(_gathered(self.dataset.pixels, rows), self._image_size)
+        framed = [self._frame(_picture(self.dataset, row)) for row in rows]
+        return torch.from_numpy(np.stack(framed)).unsqueeze(1)
+
+
+def _gathered(pixels: np.ndarray, rows: np.ndarray) -> Tensor:
+    """(B, 1, S, S) a copy of some rows of (N, S, S) uint8 pixels."""
+    images = torch.empty((len(rows), 1, *pixels.shape[1:]), dtype=torch.uint8)
+    # "clip" writes into `out` directly; under "raise" numpy gathers into a buffer first. Rows come
+    # from the folds and are all there.
+    np.take(pixels, rows, axis=0, out=images[:, 0].numpy(), mode="clip")
+    return images
 
 
 def _picture(dataset: Dataset, row: int) -> np.ndarray:
@@ -159,13 +213,11 @@ def _shrink(images: Tensor, size: int) -> Tensor:
     """(N, 1, S, S) uint8 at most `size` pixels a side, by antialiased bicubic resampling."""
     if images.shape[-1] <= size:
         return images
-    blocks = [
+    return (
         torch.nn.functional.interpolate(
-            block.float(), size=(size, size), mode="bicubic", antialias=True
+            images.float(), size=(size, size), mode="bicubic", antialias=True
         )
         .clamp_(0, 255)
         .round_()
         .to(torch.uint8)
-        for block in images.split(EVALUATION_BATCH)
-    ]
-    return torch.cat(blocks)
+    )

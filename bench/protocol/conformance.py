@@ -8,7 +8,7 @@ import io
 import traceback
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from bench.data import Dataset
 from bench.protocol.batches import Split
+from bench.protocol.interruption import InMemory, Interrupted
 from bench.protocol.method import Method, find_method
 from bench.protocol.planted import CLASSES, planted_dataset
 from bench.protocol.prompts import POLICIES, Policy, Prompts, prompts_for
-from bench.protocol.trainer import train
+from bench.protocol.trainer import Resume, train
 from bench.protocol.weights import Checkpoint, load_checkpoint
 from bench.stats.metrics import auroc
 
@@ -84,6 +85,7 @@ def _checks(cls: type[Method], checkpoints: Sequence[Checkpoint]) -> Iterator[Fi
         torch.equal(*(_scores(one, images, prompts) for one in (once, again))),
         "Draw all randomness from torch's generator (seeded by the harness) or from row numbers.",
     )
+    yield from _resuming_checks(cls, checkpoints, dataset, again)
     yield Finding(
         "no global generator is seeded",
         kept_seed and numpy_state == _numpy_state(),
@@ -109,6 +111,28 @@ def _checks(cls: type[Method], checkpoints: Sequence[Checkpoint]) -> Iterator[Fi
         "memory is released with the method",
         model() is None,
         "Something outside keeps the model alive: a cache, a global, a registered hook.",
+    )
+
+
+def _resuming_checks(
+    cls: type[Method], checkpoints: Sequence[Checkpoint], dataset: Dataset, whole: Method
+) -> Iterator[Finding]:
+    """Whether a training that stops after its first epoch comes to what `whole` did without."""
+    kept = InMemory()
+    with suppress(Interrupted):
+        _trained(cls, checkpoints, dataset, epochs=2, resume=kept)
+    with _running("what state_dict() gives is tensors and plain values", cls):
+        kept.reread()
+    resumed = _trained(cls, checkpoints, dataset, epochs=2, resume=kept)[0]
+    states = whole.model.state_dict(), resumed.model.state_dict()
+    prompts = prompts_for(POLICIES[0], dataset.classes)
+    images = torch.from_numpy(dataset.pixels[:16]).unsqueeze(1)
+    yield Finding(
+        "interrupted and gone on with, training gives the same weights and scores",
+        all(torch.equal(state, states[1][key]) for key, state in states[0].items())
+        and torch.equal(*(_scores(one, images, prompts) for one in (whole, resumed))),
+        "What a method keeps from one epoch to the next in an object of its own, beside the "
+        "modules' state, has to go through state_dict() and load_state_dict().",
     )
 
 
@@ -191,6 +215,7 @@ def _trained(
     checkpoints: Sequence[Checkpoint],
     dataset: Dataset,
     epochs: int = _EPOCHS,
+    resume: Resume | None = None,
 ) -> tuple[Method, list[float], bool]:
     """A trained method, its loss by epoch, and whether torch still has the seed it was given."""
     with torch.random.fork_rng(devices=[]):
@@ -202,7 +227,7 @@ def _trained(
             _part(method, dataset, slice(-quarter, None)),
         )
         with _running("loss() can be trained on", cls):
-            training = train(method, part, held, (0, 0, 0), lambda entry: None)
+            training = train(method, part, held, (0, 0, 0), lambda entry: None, resume)
         method.model.eval()
         images = torch.from_numpy(dataset.pixels[:4]).unsqueeze(1)
         _scores(method, images, prompts_for(POLICIES[0], dataset.classes))

@@ -98,6 +98,10 @@ class Method(abc.ABC):
     complete: bool = True
     """Whether the given weights are all that a score goes through. `build` says False where a part
     starts from nothing; such weights can be trained from and are not scored as released."""
+    vocabulary: tuple[str, ...] | None = None
+    """Words or pieces, in their order, that `build` drew from its texts and the modules depend on.
+    `build` sets it; where it is set already, `build` reads it in the place of the texts, so that a
+    kept model is built again without them."""
 
     def __init__(self, config: Any, checkpoints: Sequence[Checkpoint] = ()) -> None:
         self.config = config  # an instance of self.Config
@@ -132,8 +136,9 @@ class Method(abc.ABC):
     def frame(self, picture: np.ndarray) -> np.ndarray:
         """(S, S) uint8 input of an (h, w) uint8 picture, as the authors frame it.
 
-        Called once an image under `preprocessing=own`; the picture is without padding, its longer
-        side `config.image_size`.
+        Called under `preprocessing=own`, once an image, or again for every batch where the images
+        of a fold do not fit in memory. The picture is without padding, its longer side
+        `config.image_size`.
         """
         raise MethodError(f"{type(self).__name__} has no preprocessing of its own.")
 
@@ -159,9 +164,34 @@ class Method(abc.ABC):
         """(N, d) image embeddings, or None for a method that has none."""
         return None
 
+    def saliency(self, images: Tensor, prompts: Prompts) -> Tensor | None:
+        """(N, C, h, w) maps of where it looks for each class, row 0 at the top; 0 = not at all.
+
+        None where it has none of its own; `bench predict --saliency` then takes the gradient.
+        """
+        return None
+
     def diagnostics(self) -> dict[str, Any]:
         """Plain values worth keeping in the record; called after training."""
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the epochs to come, scores or diagnostics depend on besides the modules' state.
+
+        Asked for between epochs, so that a training that is interrupted can be gone on with. Here
+        it is every attribute that holds numbers, texts, tensors or arrays, or lists, tuples, sets
+        and dicts of them (arrays themselves not inside of these), but for what is the modules' own.
+        A method that keeps anything else, such as an object of its own, adds to it; nothing but
+        tensors and plain values can be kept.
+        """
+        from bench.protocol.state import plain_attributes
+
+        return plain_attributes(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where `state_dict` was taken; called after `build`, before the next epoch."""
+        vars(self).update(state["values"])
+        vars(self).update({name: array.numpy() for name, array in state["arrays"].items()})
 
 
 @dataclass(frozen=True)
@@ -175,7 +205,7 @@ class Found:
 
 def method_names() -> list[str]:
     """Names that `find_method` knows, ours first by file, then installed ones."""
-    return sorted({*_ours(), *(point.name for point in entry_points(group=ENTRY_POINTS))})
+    return sorted({*ours(), *(point.name for point in entry_points(group=ENTRY_POINTS))})
 
 
 def find_method(reference: str) -> Found:
@@ -187,7 +217,7 @@ def find_method(reference: str) -> Found:
     """
     if reference.endswith(".py"):
         return _from_file(Path(reference).expanduser())
-    if reference in _ours():
+    if reference in ours():
         where = f"methods/{reference}.py"
         module = _imported(where, lambda: importlib.import_module(f"methods.{reference}"))
         cls = _only_method(module, where)
@@ -206,7 +236,7 @@ def find_method(reference: str) -> Found:
     )
 
 
-def _ours() -> list[str]:
+def ours() -> list[str]:
     import methods
 
     names = (module.name for module in pkgutil.iter_modules(methods.__path__))

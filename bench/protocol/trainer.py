@@ -1,4 +1,4 @@
-"""The trainer of every method: optimiser, schedule, early stopping and selection in one place.
+"""The trainer of every method: schedule, early stopping and selection in one place.
 
 Compute and selection are equal between methods because they are the same code. Selection looks at
 the loss on the inner validation patients, never at the test fold.
@@ -9,16 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench.errors import TrialError
 from bench.protocol.batches import Split
 from bench.protocol.captions import ClauseSampler
 from bench.protocol.config import Config
 from bench.protocol.method import Method
+from bench.protocol.step import Step
+
+# Reading a loss waits for the GPU. A step later than the one that went wrong costs nothing there,
+# since the trial fails anyway; on the CPU every loss is read at once.
+_READ_EVERY = {"cuda": 100}
+_ADVICE = "A smaller lr usually mends it (--set lr=...)."
 
 
 @dataclass
@@ -32,123 +39,190 @@ class Training:
     """One entry an epoch: epoch, lr, loss, validation loss."""
 
 
+class Resume(Protocol):
+    """Where the state of a training is kept, so that it can be gone on with."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The state that was kept last, on the device it came from; None to start anew."""
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Called after every epoch; `state()` gives what is to be kept, of tensors and plain
+        values, and the next epoch changes it."""
+
+
 def train(
     method: Method,
     train_part: Split,
     valid_part: Split,
     seed: tuple[int, ...],
     log: Callable[[dict[str, Any]], None],
+    resume: Resume | None = None,
 ) -> Training:
     """Trains `method.model` on one fold's training part; the kept epoch's weights stay in it.
 
     Args:
         seed: numbers that, with the epoch, decide order and augmentation of the images.
-        log: called with one plain dict an epoch.
+        log: called with one plain dict an epoch, those before an interruption first.
+        resume: keeps the training's state; one that was interrupted goes on after the last epoch
+            that was kept, and comes to the same as without the interruption (on the CPU to the
+            bit).
 
     Raises:
         TrialError: a loss is not finite; the message names the epoch and the step.
     """
     config: Config = method.config
-    outcome = Training()
-    optimiser = _optimiser(method)
-    schedule = _Schedule(optimiser, method, max(1, len(train_part) // config.batch_size))
+    step = Step(method, max(1, len(train_part) // config.batch_size))
     words = None
     if (config.text, config.clauses) == ("meta", "some"):
         data = train_part.dataset
         words = ClauseSampler(data.labels, data.mask, data.classes)
-    best, since_best = math.inf, 0
-    kept: dict[str, torch.Tensor] | None = None
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    for epoch in range(config.epochs):
-        rate = optimiser.param_groups[0]["lr"]
+    outcome, selection = Training(), _Selection()
+    before = None if resume is None else resume.load()
+    if before is not None:
+        outcome = _restore(before, method, step, selection, train_part.device)
+    for entry in outcome.history:
+        log(entry)
+    for epoch in range(outcome.epochs, config.epochs):
+        if config.early_stop is not None and selection.since_best > config.early_stop:
+            break
+        rate = step.rate
         method.model.train()
         method.start_epoch(epoch, train_part)
         rng = np.random.default_rng((*seed, epoch))
-        total, batches = 0.0, 0
+        losses = _Losses(epoch, outcome.steps, _READ_EVERY.get(train_part.device.type, 1))
         for batch in train_part.batches(
             config.batch_size, rng, order=method.order(rng), shift=config.shift, words=words
         ):
-            optimiser.zero_grad(set_to_none=True)
-            loss = method.loss(batch)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise TrialError(
-                    f"The loss is {value} in epoch {epoch} at step {outcome.steps} of the trial. "
-                    "A smaller lr usually mends it (--set lr=...)."
-                )
-            loss.backward()
-            if config.clip_gradient is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, config.clip_gradient)
-            optimiser.step()
-            schedule.after_step()
-            outcome.steps += 1
-            total, batches = total + value, batches + 1
+            losses.add(step(batch))
+        outcome.steps += losses.count
+        loss = losses.mean()
         validation = _validation_loss(method, valid_part, config.batch_size, seed)
         if validation is not None and not math.isfinite(validation):
             raise TrialError(
                 f"The validation loss is {validation} after epoch {epoch}, step {outcome.steps}. "
-                "A smaller lr usually mends it (--set lr=...)."
+                + _ADVICE
             )
-        schedule.after_epoch(validation)
-        entry = {"epoch": epoch, "lr": rate, "loss": total / batches, "validation": validation}
+        step.after_epoch(validation)
+        entry = {"epoch": epoch, "lr": rate, "loss": loss, "validation": validation}
         outcome.history.append(entry)
         log(entry)
         outcome.epochs = epoch + 1
-        if validation is not None and validation < best:
-            best, since_best = validation, 0
-            outcome.kept_epoch = epoch
-            if config.select == "best":
-                kept = {key: value.clone() for key, value in method.model.state_dict().items()}
-        else:
-            since_best += 1
-        if config.early_stop is not None and since_best > config.early_stop:
-            break
-    if kept is not None:
-        method.model.load_state_dict(kept)
-    else:
-        outcome.kept_epoch = outcome.epochs - 1
+        if selection.look(validation, epoch) and config.select == "best":
+            selection.keep(method)
+        if resume is not None:
+            resume.offer(lambda: _state(method, step, outcome, selection, train_part.device))
+    if selection.weights is not None:
+        method.model.load_state_dict(selection.weights)
+    outcome.kept_epoch = outcome.epochs - 1 if selection.weights is None else selection.epoch
     return outcome
 
 
-def _optimiser(method: Method) -> torch.optim.Optimizer:
-    config, groups = method.config, method.parameter_groups()
-    if config.optimiser == "sgd":
-        return torch.optim.SGD(
-            groups, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay, fused=True
-        )
-    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+class _Losses:
+    """The losses of an epoch, looked at every few steps."""
+
+    def __init__(self, epoch: int, before: int, every: int) -> None:
+        """
+        Args:
+            before: steps of the training before this epoch.
+        """
+        self.count = 0
+        self._epoch, self._before, self._every = epoch, before, every
+        self._unread: list[Tensor] = []
+        self._total = 0.0
+
+    def add(self, loss: Tensor) -> None:
+        """Raises TrialError when one that is read now is not finite."""
+        self._unread.append(loss.reshape(()))
+        self.count += 1
+        if len(self._unread) >= self._every:
+            self._read()
+
+    def mean(self) -> float:
+        self._read()
+        return self._total / self.count
+
+    def _read(self) -> None:
+        first = self._before + self.count - len(self._unread)
+        values = torch.stack(self._unread).tolist() if self._unread else []
+        self._unread.clear()
+        for place, value in enumerate(values):
+            if not math.isfinite(value):
+                raise TrialError(
+                    f"The loss is {value} in epoch {self._epoch} at step {first + place} of the "
+                    f"trial. {_ADVICE}"
+                )
+            self._total += value
 
 
-class _Schedule:
-    """The learning rate over training: by step, falling when validation stalls, or constant."""
+@dataclass
+class _Selection:
+    """The best epoch so far, and for how many there was no better one."""
 
-    def __init__(self, optimiser: torch.optim.Optimizer, method: Method, steps: int) -> None:
-        schedulers = torch.optim.lr_scheduler
-        config: Config = method.config
-        self._by_step: torch.optim.lr_scheduler.LRScheduler | None = None
-        self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
-        self._left = max(2, steps * config.epochs) - 1
-        if config.schedule == "one_cycle":
-            self._by_step = schedulers.OneCycleLR(
-                optimiser, max_lr=config.lr, total_steps=self._left + 1
-            )
-        elif config.schedule == "own":
-            self._by_step = schedulers.LambdaLR(
-                optimiser, lambda step: method.rate(step, steps) / config.lr
-            )
-        elif config.schedule == "plateau":
-            self._plateau = schedulers.ReduceLROnPlateau(
-                optimiser, factor=config.plateau_factor, patience=config.plateau_patience
-            )
+    best: float = math.inf
+    since_best: int = 0
+    epoch: int | None = None
+    weights: dict[str, Tensor] | None = None
+    """Of the best epoch; only where the best one is scored."""
 
-    def after_step(self) -> None:
-        if self._by_step is not None and self._left > 0:
-            self._by_step.step()
-            self._left -= 1
+    def look(self, validation: float | None, epoch: int) -> bool:
+        """Whether the epoch is the best one so far."""
+        if validation is None or validation >= self.best:
+            self.since_best += 1
+            return False
+        self.best, self.since_best, self.epoch = validation, 0, epoch
+        return True
 
-    def after_epoch(self, validation: float | None) -> None:
-        if self._plateau is not None and validation is not None:
-            self._plateau.step(validation)
+    def keep(self, method: Method) -> None:
+        self.weights = {key: value.clone() for key, value in method.model.state_dict().items()}
+
+
+def _state(
+    method: Method, step: Step, outcome: Training, selection: _Selection, device: torch.device
+) -> dict[str, Any]:
+    """All that the epochs to come depend on; order and augmentation follow from seed and epoch."""
+    return {
+        "model": method.model.state_dict(),
+        "method": method.state_dict(),
+        "step": step.state_dict(),
+        "outcome": vars(outcome),
+        "selection": vars(selection),
+        "generator": torch.get_rng_state(),
+        "device_generator": _device_generator(device),
+    }
+
+
+def _restore(
+    state: dict[str, Any],
+    method: Method,
+    step: Step,
+    selection: _Selection,
+    device: torch.device,
+) -> Training:
+    """Puts method, step and generators back to where `_state` was taken; the training so far.
+
+    Raises:
+        TrialError: the state does not fit the method, whose code has changed since.
+    """
+    try:
+        method.model.load_state_dict(state["model"])
+        method.load_state_dict(state["method"])
+        step.load_state_dict(state["step"])
+        vars(selection).update(state["selection"])
+        outcome = Training(**state["outcome"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise TrialError(
+            f"The state of the interrupted training does not fit {type(method).__name__} any "
+            f"more ({error}). Run again: the trial then starts over."
+        ) from error
+    # Last, so that nothing above has drawn from them.
+    torch.set_rng_state(state["generator"])
+    if state["device_generator"] is not None:
+        torch.cuda.set_rng_state(state["device_generator"], device)
+    return outcome
+
+
+def _device_generator(device: torch.device) -> Tensor | None:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 @torch.no_grad()
@@ -160,5 +234,5 @@ def _validation_loss(method: Method, part: Split, size: int, seed: tuple[int, ..
     # One shuffle for all epochs: neighbours in the file share a patient and would be each other's
     # hardest negatives.
     rng = np.random.default_rng((*seed, 2**31))
-    values = [method.loss(batch).item() for batch in part.batches(size, rng)]
-    return float(np.mean(values))
+    values = torch.stack([method.loss(batch).reshape(()) for batch in part.batches(size, rng)])
+    return float(np.mean(values.tolist()))

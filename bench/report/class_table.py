@@ -23,7 +23,7 @@ def class_table(
 ) -> Table:
     """A line for each class: counts, each row's mean and sd over runs, p against the baseline."""
     metric = METRICS[options.metric]
-    places = _rarest_first(rows[0].classes)
+    places = rarest_first(rows[0].classes)
     external = rows[0].external
     unseen = () if external is None else external["unseen"]
     counted = "Positive images are those of the test folds of one run, patients those of the whole "
@@ -69,7 +69,7 @@ def class_table(
     return Table(options.stem("classes"), title, tuple(columns), tuple(lines), tuple(notes))
 
 
-def _rarest_first(classes: Sequence[str]) -> list[int]:
+def rarest_first(classes: Sequence[str]) -> list[int]:
     """Places of the classes by declared training count; a class without one comes last."""
     return sorted(
         range(len(classes)), key=lambda c: (TRAIN_COUNTS.get(classes[c], np.inf), classes[c])
@@ -91,10 +91,14 @@ def _p_values(
     return benjamini_hochberg([procedure_test(row, baseline, each[c]).p_value for c in places])
 
 
-def _cell(row: RowResults, c: int, p_value: float | None, patients: int, options: Options) -> Cell:
+def _cell(
+    row: RowResults, c: int, p_value: float | None, patients: int | None, options: Options
+) -> Cell:
     by_run = row.by_class()[:, c]
     if np.isnan(by_run).any():
         positives = row.positives[row.classes[c]]
+        if patients is None or positives is None:
+            return Cell("undefined (withheld: few patients)")
         thin = patients < options.min_patients
         why = f"{patients} < {options.min_patients} patients" if thin else f"{positives} positive"
         return Cell(f"undefined ({why})")

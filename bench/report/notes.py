@@ -9,6 +9,7 @@ import numpy as np
 from bench.report.compare import Comparison, no_bootstrap
 from bench.report.external import drawn_words, external_notes, untested
 from bench.report.options import METRICS, Options
+from bench.report.origin import origin_notes
 from bench.report.results import RowResults
 from bench.report.scores import REPLICATES, SEED, drawn_trials
 from bench.report.table import interval_text, p_text
@@ -37,6 +38,7 @@ def data_notes(rows: Sequence[RowResults], options: Options) -> list[str]:
         + "".join(f"; {row.title}: {plural(len(row.runs), 'run')}" for row in rows if fewer(row))
         + ".",
         *external_notes(rows[0]),
+        *origin_notes(rows),
     ]
     if rows[0].without_policy:
         notes.append(
@@ -47,7 +49,7 @@ def data_notes(rows: Sequence[RowResults], options: Options) -> list[str]:
     metric = METRICS[options.metric]
     if metric.note:
         notes.append(metric.note)
-    few = sum(count < options.min_patients for count in data["positive_patients"].values())
+    few = sum((count or 0) < options.min_patients for count in data["positive_patients"].values())
     if few:
         notes.append(
             f"{few} of {len(rows[0].classes)} classes have fewer than {options.min_patients} "

@@ -35,8 +35,9 @@ class RowResults:
     train_test: np.ndarray
     """(runs, folds, 2) images outside and inside the test fold; NaN where there is no trial, or no
     such parts (external data)."""
-    positives: Mapping[str, int]
-    """Positive images of each class in the test folds of the first run."""
+    positives: Mapping[str, int | None]
+    """Positive images of each class in the test folds of the first run; None where a bundle
+    withheld them."""
     folders: Mapping[tuple[int, int], Path]
     """Of each finished trial, by run and fold."""
     told: Mapping[str, Any]
@@ -185,7 +186,7 @@ def _records(trials: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(trials.glob("*/run-*_fold-*/record.json")):
         folder = path.parent
         exported = not (folder / "scores.npz").exists()
-        record = _exported(path) if exported else read_record(folder)
+        record = exported_record(path) if exported else read_record(folder)
         if record is None or record.get("status") != "done":
             continue
         try:
@@ -200,7 +201,7 @@ def _records(trials: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield folder, record
 
 
-def _exported(path: Path) -> dict[str, Any] | None:
+def exported_record(path: Path) -> dict[str, Any] | None:
     """A record that was given away without its scores per image; its own digest has to fit."""
     try:
         record = json.loads(path.read_text())
@@ -247,7 +248,7 @@ def _row(found: list[Found], left_out: int, options: Options) -> RowResults:
     shape = (len(runs), spec["folds"])
     values = np.full((*shape, len(classes)), np.nan)
     train_test = np.full((*shape, 2), np.nan)
-    positives = dict.fromkeys(classes, 0)
+    positives: dict[str, int | None] = dict.fromkeys(classes, 0)
     for _, record in found:
         place = runs.index(record["spec"]["run"]), record["spec"]["fold"]
         entries = record["metrics"][options.policy]["classes"]
@@ -258,7 +259,9 @@ def _row(found: list[Found], left_out: int, options: Options) -> RowResults:
         # External data are the same for every fold's model; test folds add up to the data.
         if place[0] == 0 and (place[1] == first["spec"]["fold"] or "on" not in first):
             for entry in entries:
-                positives[entry["class"]] += entry["n_pos"]
+                before, here = positives[entry["class"]], entry["n_pos"]
+                known = before is not None and here is not None
+                positives[entry["class"]] = before + here if known else None
     row = RowResults(
         method=spec["method"],
         label=spec["row"],
@@ -277,14 +280,14 @@ def _row(found: list[Found], left_out: int, options: Options) -> RowResults:
 
         row = replace(row, values=cross_fitted(row, options))
     few = first["data"]["positive_patients"]
-    row.values[:, :, [few[name] < options.min_patients for name in classes]] = np.nan
+    row.values[:, :, [(few[name] or 0) < options.min_patients for name in classes]] = np.nan
     return row
 
 
 def _value(entry: Mapping[str, Any], metric: str) -> float:
     """A class's metric as its record has it; NaN where undefined or not in the record."""
     value = entry.get("ap" if metric == "ap-ratio" else metric)
-    if value is None:
+    if value is None or (metric == "ap-ratio" and entry["n_pos"] is None):
         return float("nan")
     blind = entry["n_pos"] / (entry["n_pos"] + entry["n_neg"]) if metric == "ap-ratio" else 1.0
     return float(value / blind)

@@ -31,6 +31,11 @@ def _folded(name: str) -> str:
 _KNOWN = {_folded(name): names[0] for names in _SAME for name in names}
 
 
+def known_names() -> frozenset[str]:
+    """Every name of the data sets that are known here."""
+    return frozenset(name for names in _SAME for name in names)
+
+
 def common_name(name: str) -> str:
     """The name that all names of a data set share; an unknown one is its own.
 

@@ -68,9 +68,9 @@ def words(text: str) -> Cell:
     return Cell(text, {"": text})
 
 
-def count(value: int) -> Cell:
-    """A cell of one whole number."""
-    return Cell(str(value), {"": value})
+def count(value: int | None) -> Cell:
+    """A cell of one whole number, or of one that is withheld."""
+    return Cell("withheld" if value is None else str(value), {"": value})
 
 
 def hidden(value: Scalar) -> Cell:

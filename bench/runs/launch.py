@@ -1,180 +1,150 @@
-"""From what the user asked for to finished records: rows, trials, the lock, the executor."""
+"""From what the user asked for to finished records: the plan, the hold, the executor."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import re
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data.dataset import Dataset, prepare_dataset
-from bench.errors import ResultsError, UsageError
-from bench.protocol.prompts import prompts_digest
-from bench.runs.executors.local import run_local
-from bench.runs.external import name_of_set, open_external
-from bench.runs.plan import Planned, plan, reasons
+from bench.errors import ResultsError
+from bench.runs.executors import Executor, Work, find_executor
+from bench.runs.hold import held
+from bench.runs.layout import Layout, lay_out
+from bench.runs.plan import Planned, chosen, plan, reasons
 from bench.runs.progress import Progress
-from bench.runs.rows import DEFAULT_FOLDS, DEFAULT_SEED, Request, Resolved, resolve_rows
+from bench.runs.record import cannot_write
+from bench.runs.rows import Request
 from bench.runs.study import COPY
-from bench.runs.trial import ExternalSet, TrialSpec
+from bench.runs.trial import TrialSpec
 
 if TYPE_CHECKING:
     from bench.runs.perform import Outcome
 
+# A wrong file of weights or a slip in an adapter fails every trial of its row in the same way.
+_SAME_FAILURES = 3
+
 
 @dataclass(frozen=True)
 class Summary:
-    """How many trials were skipped as done, finished now, and failed; and where they are."""
+    """How many trials were skipped as done, finished now, failed, and left; where they are."""
 
     study: str
     folder: Path
     skipped: int
     finished: int
     failed: int
+    left: int = 0
+    """Not done and not tried: beyond --limit, not asked for by --only, or of a row given up."""
 
 
 def launch(request: Request, say: Callable[[str], None]) -> Summary:
     """Runs what is not done yet of a request and says what it does.
 
+    A row whose first three trials all failed with one and the same error is given up, unless the
+    request says to keep going.
+
     Raises:
-        UsageError: the request cannot be meant.
+        UsageError: the request cannot be meant, or its executor is not installed.
         MethodError: weights that cannot be read or are not the method's.
         DataError: the data cannot be used.
         ResultsError: the results folder cannot be written or is held by another run.
     """
-    named = request.study if request.study_file is None else None
-    _refuse_impossible(request, named)
-    rows = resolve_rows(request, say)
-    data = request.data or ("phantom" if request.kind == "tiny" else "phantom:size=224")
-    say(f"Opening {data} ...")
-    size = max(row.config.image_size for row in rows)
-    store, dataset = prepare_dataset(
-        data, size, skip_unreadable=request.skip_unreadable, jobs=request.jobs, tell=say
-    )
-    patients = len(set(dataset.patients.tolist()))
-    if request.folds > patients:
-        raise UsageError(f"--folds {request.folds}: there are only {patients} patients.")
-    say(
-        f"{dataset.name}: {len(dataset)} images of {patients} patients, {len(dataset.classes)} "
-        f"classes{', synthetic' if dataset.synthetic else ''}"
-        + (f"; {len(dataset.left_out)} images left out" if dataset.left_out else "")
-    )
-    external = open_external(
-        request.test_data,
-        request.classes,
-        dataset,
-        size,
-        say,
-        skip_unreadable=request.skip_unreadable,
-        jobs=request.jobs,
-    )
-    sets = tuple(opened.spec for opened in external)
-    study = named or _study_name(request, dataset, data, sets)
-    specs = list(_specs(request, rows, data, dataset, study, sets))
-    device = _device(request.device)
-    with _held(request.results / study):
-        if request.study_file is not None:
-            (request.results / study / COPY).write_bytes(request.study_file.read_bytes())
-        planned = plan(specs, request.results, fresh=request.fresh)
-        if not (dataset.synthetic or request.fresh):
-            _refuse_other_data(planned, request.results / study)
-        todo = [item.spec for item in planned if item.state != "done"]
-        _announce(planned, say)
-        failed = 0
-
-        with Progress(len(todo), request.jobs) as progress:
-
-            def ended(spec: TrialSpec, outcome: Outcome) -> None:
-                nonlocal failed
-                failed += outcome.status != "done"
-                progress.ended(spec, outcome)
-
-            if todo:
-                run_local(
-                    todo,
-                    store,
-                    jobs=request.jobs,
-                    device=device,
-                    results=request.results.resolve(),
-                    ended=ended,
-                    external=[opened.store for opened in external],
-                )
+    execute = find_executor(request.executor)
+    layout = lay_out(request, say)
+    folder = request.results / layout.study
+    with held(folder, say):
+        _copy_study_file(request.study_file, folder)
+        planned = plan(layout.specs, request.results, fresh=request.fresh)
+        if not (layout.synthetic or request.fresh):
+            _refuse_other_data(planned, folder)
+        todo = chosen(planned, request.only, request.limit)
+        _announce(planned, len(todo), say)
+        counts = _run(todo, execute, _work(layout, request), request.keep_going, say)
+    done = sum(item.state == "done" for item in planned)
     return Summary(
-        study=study,
-        folder=request.results / study,
-        skipped=len(specs) - len(todo),
-        finished=len(todo) - failed,
-        failed=failed,
+        study=layout.study,
+        folder=folder,
+        skipped=done,
+        finished=counts.finished,
+        failed=counts.failed,
+        left=len(planned) - done - counts.finished - counts.failed,
     )
 
 
-def _refuse_impossible(request: Request, named: str | None) -> None:
-    if request.folds < 2:
-        raise UsageError(f"--folds {request.folds}: cross-validation needs at least 2 folds.")
-    if request.run_count < 1 or request.jobs < 1:
-        raise UsageError("--runs and --jobs are at least 1.")
-    if request.seed < 0:
-        raise UsageError(f"--seed {request.seed}: a seed is not negative.")
-    if named is not None and Path(named).name != named:
-        raise UsageError(f"--study {request.study}: a study's name is one folder, without '/'.")
+@dataclass
+class _Counts:
+    finished: int = 0
+    failed: int = 0
 
 
-def _specs(
-    request: Request,
-    rows: list[Resolved],
-    data: str,
-    dataset: Dataset,
-    study: str,
-    external: tuple[ExternalSet, ...] = (),
-) -> Iterator[TrialSpec]:
-    """All trials, whole runs first: an interrupted study has complete runs of every row."""
-    for run in range(request.run_count):
-        for row in rows:
-            for fold in range(request.folds):
-                yield TrialSpec(
-                    study=study,
-                    row=row.label,
-                    title=row.title,
-                    method=row.name,
-                    method_reference=str(Path(row.reference).resolve())
-                    if row.reference.endswith(".py")
-                    else row.reference,
-                    method_code=row.code,
-                    track=request.track,
-                    data=data,
-                    fingerprint=dataset.fingerprint,
-                    config=row.config.as_dict(),
-                    classes=dataset.classes,
-                    prompts=prompts_digest(dataset.classes),
-                    seed=request.seed,
-                    folds=request.folds,
-                    run=run,
-                    fold=fold,
-                    weights=row.weights,
-                    weights_references=request.weights,
-                    external=external,
+class _RowGivenUp(Exception):
+    """Raised through an executor to stop it, so that it can go on without the row."""
+
+
+def _run(
+    todo: Sequence[TrialSpec],
+    execute: Executor,
+    work: Work,
+    keep_going: bool,
+    say: Callable[[str], None],
+) -> _Counts:
+    """Has the trials executed; after a row is given up, those of the others."""
+    counts = _Counts()
+    waiting = {spec.id: spec for spec in todo}
+    errors: dict[str, list[str | None]] = {}
+
+    with Progress(len(todo), work.jobs) as progress:
+
+        def ended(spec: TrialSpec, outcome: Outcome) -> None:
+            del waiting[spec.id]
+            counts.finished += outcome.status == "done"
+            counts.failed += outcome.status != "done"
+            progress.ended(spec, outcome)
+            of_row = errors.setdefault(spec.row_folder, [])
+            of_row.append(outcome.error)
+            hopeless = len(of_row) == _SAME_FAILURES and len({*of_row}) == 1 and of_row[0]
+            if hopeless and not keep_going and _of_row(waiting, spec.row_folder):
+                raise _RowGivenUp(spec.row_folder)
+
+        while waiting:
+            try:
+                execute(list(waiting.values()), work, ended)
+                break
+            except _RowGivenUp as given_up:
+                row = str(given_up)
+                left = _of_row(waiting, row)
+                for spec in left:
+                    del waiting[spec.id]
+                progress.told(
+                    f"{row}: its first {_SAME_FAILURES} trials failed in the same way; "
+                    f"{len(left)} are not tried. To try all: --keep-going."
                 )
+    return counts
 
 
-def _study_name(
-    request: Request, dataset: Dataset, data: str, external: tuple[ExternalSet, ...] = ()
-) -> str:
-    """Data set, preset or `released`, what of the partition is not the default, external data."""
-    file = request.study_file
-    parts = [*([] if file is None else [file.stem]), name_of_set(dataset, data)]
-    parts.append(request.kind)
-    if request.folds != DEFAULT_FOLDS:
-        parts.append(f"folds{request.folds}")
-    if request.seed != DEFAULT_SEED:
-        parts.append(f"seed{request.seed}")
-    parts += [f"on-{one.name}" for one in external]
-    return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(parts))
+def _of_row(waiting: Mapping[str, TrialSpec], row: str) -> list[TrialSpec]:
+    return [spec for spec in waiting.values() if spec.row_folder == row]
+
+
+def _work(layout: Layout, request: Request) -> Work:
+    return Work(
+        stores=tuple(store.resolve() for store in layout.stores),
+        device=layout.device,
+        results=request.results.resolve(),
+        jobs=layout.jobs,
+    )
+
+
+def _copy_study_file(file: Path | None, folder: Path) -> None:
+    """Keeps the study file beside the trials, for `bench table` to know their rows by."""
+    if file is None:
+        return
+    content = file.read_bytes()
+    try:
+        (folder / COPY).write_bytes(content)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def _refuse_other_data(planned: list[Planned], folder: Path) -> None:
@@ -201,73 +171,12 @@ def _other_data(before: Mapping[str, Any], spec: TrialSpec) -> bool:
     return any(before.get(key) != now.get(key) for key in ("fingerprint", "external"))
 
 
-def _announce(planned: list[Planned], say: Callable[[str], None]) -> None:
+def _announce(planned: list[Planned], now: int, say: Callable[[str], None]) -> None:
     done = sum(item.state == "done" for item in planned)
     todo = len(planned) - done
-    say(f"{len(planned)} trials: {done} done, {todo} to run.")
+    say(
+        f"{len(planned)} trials: {done} done, {todo} to run"
+        + (f", {now} of them now." if now < todo else ".")
+    )
     for reason, count in reasons(planned).items():
         say(f"  {count} redone: {reason}")
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"--device {name}: torch sees no GPU. Use --device cpu.")
-    try:
-        usable = torch.device(name).type in {"cpu", "cuda"}
-    except RuntimeError:
-        usable = False
-    if not usable:
-        raise UsageError(f"--device {name} is not a device; try auto, cpu or cuda.")
-    return name
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """The study's folder held by this process; the system lets go when the process ends.
-
-    Raises:
-        ResultsError: it cannot be written, or another run holds it (the message says which).
-    """
-    from filelock import FileLock, Timeout
-
-    holder = folder / ".holder.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ResultsError(
-            f"{folder} is held by another bench run ({_holder(holder)}). Wait for it, or give "
-            "--results another folder. Trials it finishes are skipped when you run again."
-        ) from None
-    except OSError as error:
-        raise ResultsError(
-            f"Cannot write results to {folder}: {error.strerror or error}. "
-            "Give a folder that can be written with --results DIR."
-        ) from error
-    try:
-        holder.write_text(
-            json.dumps(
-                {
-                    "process": os.getpid(),
-                    "host": platform.node(),
-                    "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-                }
-            )
-        )
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def _holder(path: Path) -> str:
-    try:
-        who = json.loads(path.read_text())
-        return f"process {who['process']} on {who['host']} since {who['since']}"
-    except (OSError, ValueError, KeyError):
-        return "which has not said who it is yet"

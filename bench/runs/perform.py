@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,10 +23,14 @@ from bench.protocol.method import find_method
 from bench.protocol.prompts import HEADLINE
 from bench.protocol.trainer import Training, train
 from bench.protocol.weights import Checkpoint, load_checkpoint
+from bench.runs.clock import Clock
+from bench.runs.costs import Meter
 from bench.runs.external import Examiner
+from bench.runs.keep import Keeper
 from bench.runs.measure import measure, told_of, told_of_weights
 from bench.runs.provenance import provenance
-from bench.runs.record import write_record
+from bench.runs.record import Writer, write_record
+from bench.runs.resume import ResumeFile
 from bench.runs.scoring import arrays_beside, score
 from bench.runs.trial import TrialSpec
 
@@ -44,6 +46,8 @@ class Outcome:
     total: float | None
     rare: float | None
     error: str | None
+    note: str | None = None
+    """What the user should know although the trial went on."""
 
 
 class Ran(NamedTuple):
@@ -53,6 +57,8 @@ class Ran(NamedTuple):
     scores: dict[str, np.ndarray]
     external: dict[str, dict[str, np.ndarray]]
     """Those of external data, by name."""
+    kept: dict[str, dict[str, Writer]]
+    """By what `--keep` asked for, its files."""
 
 
 def perform(
@@ -70,30 +76,31 @@ def perform(
     A trial whose own code or loss fails is recorded as failed and reported in the outcome; an
     error of the results folder is raised, since no other trial could be kept either.
     """
-    started = time.perf_counter()
     log: list[dict[str, Any]] = []
-    clock = _Clock()
+    clock = Clock()
+    meter = Meter(device)
+    resume = ResumeFile(spec, results, device, clock.spent)
     record: dict[str, Any] = {"status": "failed", "id": spec.id, "spec": spec.as_dict()}
     ran: Ran | None = None
     error: str | None = None
+    verdict = False
     try:
         with _seeded(spec.trial_seed, device):
             examiner = Examiner(spec, dataset, external, torch.device(device))
-            ran = _run(examiner, log, clock)
+            ran = _run(examiner, log, clock, resume)
         _assert_plain(ran.told)
         record |= {"status": "done", **ran.told}
     except Exception as failure:  # an adapter is anybody's code and may raise anything
-        if isinstance(failure, BenchError) and not isinstance(failure, TrialError | MethodError):
+        verdict = isinstance(failure, TrialError | MethodError)
+        if isinstance(failure, BenchError) and not verdict:
             raise
         ran = None
         error = f"{type(failure).__name__}: {failure}"
         record |= {"error": error, "traceback": traceback.format_exc()}
-    seconds = time.perf_counter() - started
     record |= {
         "cost": {
-            "seconds": round(seconds, 3),
-            "phases": clock.phases,
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            **resume.cost(),
+            **meter.read(),
         },
         "provenance": provenance(device),
     }
@@ -103,18 +110,23 @@ def perform(
         scores=None if ran is None else ran.scores,
         log=log,
         external=None if ran is None else ran.external,
+        kept=None if ran is None else ran.kept,
     )
+    # A verdict of the trial's own stays the same however often its end is repeated.
+    if ran is not None or verdict:
+        resume.discard()
     summary = record.get("metrics", {}).get(HEADLINE, {})
     return Outcome(
         status=record["status"],
-        seconds=seconds,
+        seconds=record["cost"]["seconds"],
         total=summary.get("total", {}).get("auroc"),
         rare=summary.get("rare", {}).get("auroc"),
         error=error,
+        note=resume.started_over,
     )
 
 
-def _run(examiner: Examiner, log: list[dict[str, Any]], clock: _Clock) -> Ran:
+def _run(examiner: Examiner, log: list[dict[str, Any]], clock: Clock, resume: ResumeFile) -> Ran:
     spec, dataset, device = examiner.spec, examiner.dataset, examiner.device
     found = find_method(spec.method_reference)
     method = found.cls(found.cls.Config.from_dict(spec.config), _checkpoints(spec))
@@ -150,10 +162,12 @@ def _run(examiner: Examiner, log: list[dict[str, Any]], clock: _Clock) -> Ran:
             "train from these (without --track)."
         )
     examiner.refuse_fixed_classes(method)
+    keeper = Keeper(spec, part, train=outside, test=test)
+    keeper.as_built(method)
     training = Training()
     if spec.track == "trained":
         with clock("train"):
-            training = train(method, part(fit), part(held), spec.trial_seed, log.append)
+            training = train(method, part(fit), part(held), spec.trial_seed, log.append, resume)
     with clock("score"):
         scores = score(method, part(test), dataset.classes)
     labels, mask = dataset.labels[test], dataset.mask[test]
@@ -188,7 +202,8 @@ def _run(examiner: Examiner, log: list[dict[str, Any]], clock: _Clock) -> Ran:
         with clock("external"):
             read = [texts[row] for row in (*fit, *held)]
             told["external"], arrays = examiner.examine(method, read)
-    return Ran(told, scores | arrays_beside(dataset, test, labels, mask), arrays)
+    beside = arrays_beside(dataset, test, labels, mask)
+    return Ran(told, scores | beside, arrays, keeper.as_trained(method))
 
 
 def _rows_to_train_on(
@@ -252,16 +267,3 @@ def _seeded(seed: tuple[int, ...], device: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
         yield
-
-
-class _Clock:
-    """Seconds of each phase: `with clock("train"): ...`."""
-
-    def __init__(self) -> None:
-        self.phases: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.phases[phase] = round(time.perf_counter() - started, 3)

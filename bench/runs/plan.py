@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from bench.runs.record import read_record
-from bench.runs.trial import TrialSpec, differences, identity_of
-
-State = Literal["done", "missing", "stale", "failed"]
+from bench.runs.record import not_kept, read_record
+from bench.runs.trial import State, TrialSpec, differences, identity_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,25 @@ def _state(spec: TrialSpec, results: Path, fresh: bool) -> Planned:
     if record["id"] != spec.id:
         before = identity_of(record["spec"])
         return Planned(spec, "stale", differences(before, spec.identity()), before)
-    return Planned(spec, "stale", "--fresh") if fresh else Planned(spec, "done")
+    if fresh:
+        return Planned(spec, "stale", "--fresh")
+    if missing := not_kept(folder, record, spec.keep):
+        verb = "were" if missing[-1] == "embeddings" else "was"
+        return Planned(spec, "stale", f"its {' and '.join(missing)} {verb} not kept")
+    return Planned(spec, "done")
+
+
+def chosen(
+    planned: Sequence[Planned], only: Sequence[State] = (), limit: int | None = None
+) -> list[TrialSpec]:
+    """The trials to run now.
+
+    Args:
+        only: those in these states; none is all that are not done.
+        limit: so many at most.
+    """
+    wanted = only or ("missing", "stale", "failed")
+    return [item.spec for item in planned if item.state in wanted][:limit]
 
 
 def reasons(planned: Sequence[Planned]) -> dict[str, int]:

@@ -49,6 +49,8 @@ class Progress:
         if outcome.error is not None:
             self._failed += 1
             self._permanent(f"failed: {name}: {outcome.error}")
+        if outcome.note is not None:
+            self._permanent(f"{name}: {outcome.note}")
         if outcome.total is not None:
             self._totals.setdefault(spec.row_folder, []).append(outcome.total)
         means = ", ".join(
@@ -69,6 +71,11 @@ class Progress:
             )
         self._stream.flush()
 
+    def told(self, line: str) -> None:
+        """A line that stays."""
+        self._permanent(line)
+        self._stream.flush()
+
     def _permanent(self, line: str) -> None:
         self._stream.write(f"\r\x1b[K{line}\n" if self._moving else f"{line}\n")
 
@@ -76,20 +83,20 @@ class Progress:
         """Time left from the pace so far, in words."""
         remaining = self._total - self._done
         if not remaining:
-            return f"took {_span(time.monotonic() - self._started)}"
+            return f"took {span(time.monotonic() - self._started)}"
         rounds_done = max(1.0, self._done / self._jobs)
         pace = (time.monotonic() - self._started) / rounds_done
-        return f"about {_span(pace * remaining / self._jobs)} left"
+        return f"about {span(pace * remaining / self._jobs)} left"
 
 
 def _auc(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """A duration as a person says it.
 
-    >>> _span(42), _span(200), _span(7300)
+    >>> span(42), span(200), span(7300)
     ('42 s', '3 min', '2.0 h')
     """
     if seconds < 90:

@@ -11,7 +11,7 @@ from bench.protocol.config import Config
 from bench.protocol.method import Card, Found, find_method, method_names
 from bench.protocol.references import name_of
 from bench.runs.study import PAPER_STUDY, Row, load_study, rows_of_table
-from bench.runs.trial import Track, row_label, weights_label
+from bench.runs.trial import State, Track, row_label, weights_label
 
 DEFAULT_FOLDS, DEFAULT_SEED = 5, 0
 TRAINED_RUNS = 10
@@ -40,13 +40,23 @@ class Request:
     runs: int | None = None
     seed: int = DEFAULT_SEED
     settings: Mapping[str, str] = field(default_factory=dict)
-    jobs: int = 1
+    jobs: int | None = 1
+    """Trials at a time; None is one a core, or one a GPU."""
     device: str = "auto"
     results: Path = Path("results")
     study: str | None = None
     """A name for the study's folder, or a study file of the user's."""
     fresh: bool = False
     skip_unreadable: bool = False
+    keep: tuple[str, ...] = ()
+    """What to keep of every trial beside its record: "model", "embeddings"."""
+    executor: str = "local"
+    only: tuple[State, ...] = ()
+    """Run trials of these states alone."""
+    limit: int | None = None
+    """Run so many trials at most."""
+    keep_going: bool = False
+    """Try all trials of a row although its first ones failed in the same way."""
 
     @property
     def study_file(self) -> Path | None:

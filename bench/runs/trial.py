@@ -21,6 +21,8 @@ _NAMES = ("study", "row", "title", "method_reference", "data", "weights_names")
 _NAMES_OF_EXTERNAL = ("name", "data")
 
 Track = Literal["trained", "released"]
+State = Literal["done", "missing", "stale", "failed"]
+"""How a trial stands against the records that are there."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class TrialSpec:
     """The same as typed: where they lie on this machine."""
     external: tuple[ExternalSet, ...] = ()
     """Other data that the trial's model scores too."""
+    keep: tuple[str, ...] = ()
+    """What to keep beside the record: "model", "embeddings". Changes no score, is not recorded."""
 
     def identity(self) -> dict[str, Any]:
         """What can change scores and nothing else: no title, path, device or job count."""
@@ -115,6 +119,7 @@ class TrialSpec:
         }
         # What there was not when the first trials were recorded stands in a spec only where it is.
         references = told.pop("weights_references")
+        told.pop("keep")
         if told.pop("weights"):
             names = [name_of(reference) for reference in references]
             told |= {"weights": list(self.weights), "weights_names": names}

@@ -90,9 +90,14 @@ def cross_fitted_probabilities(
         fitted = platt(scores, labels, ~here & (positive | negative))
         if fitted is None:
             return None
-        slope, offset = fitted
-        probabilities[here] = _sigmoid(slope * scores[here].astype(float) + offset)
+        probabilities[here] = scaled(scores[here], fitted)
     return probabilities
+
+
+def scaled(scores: np.ndarray, fitted: tuple[float, float]) -> np.ndarray:
+    """Probabilities of scores by the slope and offset that `platt` found."""
+    slope, offset = fitted
+    return _sigmoid(slope * np.asarray(scores, float) + offset)
 
 
 def platt(

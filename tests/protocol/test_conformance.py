@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import MethodError, UsageError
-from bench.protocol.conformance import check_method
+from bench.protocol.conformance import _resuming_checks, _trained, check_method
+from bench.protocol.method import find_method
 from bench.protocol.planted import planted_dataset
 from tests.test_readme import adapter
 
@@ -29,6 +30,31 @@ def test_a_turned_sign_is_found(tmp_path: Path) -> None:
     failures = _failures(tmp_path / "turned.py", turned)
     assert len(failures) == 2
     assert all("points the right way" in failure for failure in failures)
+
+
+@pytest.mark.parametrize(
+    ("made", "used", "goes_on"),
+    [("seen = types.SimpleNamespace(steps=0)", "seen.steps", False), ("steps = 0", "steps", True)],
+)
+def test_a_state_that_no_file_keeps_is_found(
+    tmp_path: Path, made: str, used: str, goes_on: bool
+) -> None:
+    (tmp_path / "counting.py").write_text(
+        "import types\n"
+        "from methods.chexzero import CheXzero\n"
+        "class Counting(CheXzero):\n"
+        "    def build(self, classes, texts, device):\n"
+        f"        self.{made}\n"
+        "        return super().build(classes, texts, device)\n"
+        "    def loss(self, batch):\n"
+        f"        self.{used} = self.{used} + self.model.training\n"
+        f"        return super().loss(batch) * (1 + self.{used} % 7)\n"
+    )
+    cls, data = find_method(str(tmp_path / "counting.py")).cls, planted_dataset()
+    whole, _, _ = _trained(cls, (), data, epochs=2)
+    (finding,) = _resuming_checks(cls, (), data, whole)
+    assert finding.passed is goes_on
+    assert "load_state_dict" in finding.mend
 
 
 def test_a_turned_prompt_pair_is_found(tmp_path: Path) -> None:
@@ -124,7 +150,7 @@ _RAISES = "        raise KeyError('lost')\n"
         ("        wrong = F.", _RAISES + "        wrong = F.", "loss()", "KeyError in loss()"),
         (_SCORE, _RAISES + _SCORE, "score()", "KeyError in score()"),
         ("return model.to(device)", "return None", "build()", "gave a NoneType"),
-        ("        wrong = F.", "        return 1.0\n        wrong = F.", "loss()", "'item'"),
+        ("        wrong = F.", "        return 1.0\n        wrong = F.", "loss()", "'backward'"),
         ("[:, columns]", "[:, columns[:2]]", "score()", "(4, 2)"),
         ("[:, columns]", "[:, columns].tolist()", "score()", "gave a list"),
     ],

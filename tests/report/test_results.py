@@ -106,7 +106,7 @@ def test_no_nan_is_said_where_the_baseline_is_undefined(tmp_path: Path) -> None:
 def test_the_status_counts_what_is_missing_of_the_runs_that_were_begun(tmp_path: Path) -> None:
     scored_study(tmp_path, {"chexzero": 0.3, "cxrcml": 1.0})
     shutil.rmtree(spec("cxrcml", 1, 1).folder(tmp_path))
-    lines = "\n".join(status_lines(tmp_path))
+    lines = "\n".join(status_lines(tmp_path, "s"))
     assert "chexzero-default" in lines
     (ours,) = [line for line in lines.splitlines() if "cxrcml" in line]
     assert "3 done, 1 missing" in ours

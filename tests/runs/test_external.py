@@ -18,7 +18,8 @@ from bench.report.options import Options
 from bench.report.tables import make_table
 from bench.runs import external as external_module
 from bench.runs.external import open_external
-from bench.runs.launch import _refuse_other_data, _specs, _study_name, launch
+from bench.runs.launch import _refuse_other_data, launch
+from bench.runs.layout import specs_of, study_name
 from bench.runs.perform import perform
 from bench.runs.plan import Planned, plan
 from bench.runs.record import read_record, read_scores, write_record
@@ -92,7 +93,7 @@ def _asked(dataset: Dataset, wanted: tuple[str, ...], data: str = "csv:elsewhere
 def _spec(dataset: Dataset, *external: ExternalSet, method: str = LETTERS) -> TrialSpec:
     request = replace(REQUEST, methods=(method,))
     rows = resolve_rows(request, print)
-    return next(_specs(request, rows, "planted", dataset, "s", external))
+    return next(specs_of(request, rows, "planted", dataset, "s", external))
 
 
 def _record(spec: TrialSpec, results: Path) -> dict[str, Any]:
@@ -235,7 +236,7 @@ def test_other_test_data_do_not_cost_finished_trials() -> None:
 
 
 def test_a_study_with_external_data_has_a_name_of_its_own(trained_on: Dataset) -> None:
-    assert _study_name(REQUEST, trained_on, "x", (NIH,)) == "planted-tiny-folds2-on-nih"
+    assert study_name(REQUEST, trained_on, "x", (NIH,)) == "planted-tiny-folds2-on-nih"
 
 
 def test_a_wrong_name_of_test_data_is_told_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,15 +10,15 @@ import pytest
 
 from bench.data import load_dataset
 from bench.errors import ResultsError, UsageError
-from bench.runs.launch import (
-    _held,
-    _refuse_other_data,
-    _specs,
-    _study_name,
-    launch,
-)
+from bench.runs.executors import Ended, Work, lost
+from bench.runs.hold import held
+from bench.runs.launch import _refuse_other_data, launch
+from bench.runs.layout import specs_of, study_name
+from bench.runs.perform import Outcome
 from bench.runs.plan import Planned
+from bench.runs.record import write_record
 from bench.runs.rows import Request, resolve_rows
+from bench.runs.trial import TrialSpec
 
 DATA = "phantom:n=60,size=32"
 REQUEST = Request(methods=("cxrcml",), data=DATA, runs=2, folds=2)
@@ -50,7 +51,7 @@ def test_a_table_and_a_method_are_not_asked_for_together() -> None:
 def test_whole_runs_of_every_row_come_first() -> None:
     request = replace(REQUEST, methods=("cxrcml", "chexzero"))
     dataset = load_dataset(DATA)
-    specs = list(_specs(request, resolve_rows(request, print), DATA, dataset, "s"))
+    specs = list(specs_of(request, resolve_rows(request, print), DATA, dataset, "s"))
     assert [(s.run, s.method, s.fold) for s in specs[:5]] == [
         (0, "cxrcml", 0),
         (0, "cxrcml", 1),
@@ -68,7 +69,7 @@ def test_a_row_is_not_run_twice_at_a_time() -> None:
 
 def test_other_data_of_the_same_name_do_not_cost_finished_trials() -> None:
     dataset = load_dataset(DATA)
-    (spec, *_) = _specs(REQUEST, resolve_rows(REQUEST, print), DATA, dataset, "s")
+    (spec, *_) = specs_of(REQUEST, resolve_rows(REQUEST, print), DATA, dataset, "s")
     same = Planned(spec, "stale", "prompts changed", spec.identity())
     _refuse_other_data([same], Path("results/s"))
     other = replace(same, before=spec.identity() | {"fingerprint": "another"})
@@ -78,16 +79,16 @@ def test_other_data_of_the_same_name_do_not_cost_finished_trials() -> None:
 
 def test_a_study_is_named_by_its_data_preset_and_partition() -> None:
     dataset = load_dataset(DATA)
-    assert _study_name(replace(REQUEST, folds=5), dataset, "phantom") == "phantom-tiny"
-    told = _study_name(replace(REQUEST, seed=3), dataset, DATA)
+    assert study_name(replace(REQUEST, folds=5), dataset, "phantom") == "phantom-tiny"
+    told = study_name(replace(REQUEST, seed=3), dataset, DATA)
     assert told == "phantom-n60-size32-tiny-folds2-seed3"
 
 
 def test_a_held_folder_says_by_whom_and_is_free_afterwards(tmp_path: Path) -> None:
     told = pytest.raises(ResultsError, match=r"held by another bench run \(process \d+ on")
-    with _held(tmp_path / "s"), told:
-        _held(tmp_path / "s").__enter__()
-    with _held(tmp_path / "s"):
+    with held(tmp_path / "s", print), told:
+        held(tmp_path / "s", print).__enter__()
+    with held(tmp_path / "s", print):
         pass
 
 
@@ -109,3 +110,61 @@ def test_a_request_that_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         launch(replace(REQUEST, results=tmp_path, **changes), print)  # type: ignore[arg-type]
+
+
+class Engine:
+    """Stands in for an executor: trials of chexzero fail, others are done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tried: list[str] = []
+        self.errors = ["MethodError: wrong weights"]
+        monkeypatch.setattr("bench.runs.launch.find_executor", lambda name: self.execute)
+
+    def execute(self, specs: Sequence[TrialSpec], work: Work, ended: Ended) -> None:
+        for spec in specs:
+            self.tried.append(f"{spec.method} {spec.run}.{spec.fold}")
+            if spec.method == "chexzero":
+                ended(spec, lost(spec, work, self.errors[len(self.tried) % len(self.errors)]))
+            else:
+                record = {"status": "done", "id": spec.id, "spec": spec.as_dict()}
+                write_record(spec.folder(work.results), record, scores={}, log=[])
+                ended(spec, Outcome("done", 1.0, 0.5, 0.5, None))
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    return Engine(monkeypatch)
+
+
+BOTH = replace(REQUEST, methods=("chexzero", "cxrcml"), runs=3)
+
+
+def test_a_row_that_fails_three_times_in_the_same_way_is_given_up_and_no_other_row(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = launch(BOTH, print)
+    assert (summary.finished, summary.failed, summary.left) == (6, 3, 3)
+    assert len([trial for trial in engine.tried if "chexzero" in trial]) == 3
+    said = capsys.readouterr().err
+    assert "first 3 trials failed in the same way; 3 are not tried. To try all: --keep" in said
+
+
+def test_keep_going_tries_every_trial(engine: Engine) -> None:
+    summary = launch(replace(BOTH, keep_going=True), print)
+    assert (summary.finished, summary.failed, summary.left) == (6, 6, 0)
+
+
+def test_failures_that_differ_stop_nobody(engine: Engine) -> None:
+    engine.errors = ["TrialError: at step 1", "TrialError: at step 2"]
+    summary = launch(BOTH, print)
+    assert (summary.finished, summary.failed, summary.left) == (6, 6, 0)
+
+
+def test_only_failed_trials_or_a_few_are_run_when_asked_for(engine: Engine) -> None:
+    first = launch(replace(BOTH, limit=3), print)
+    assert engine.tried == ["chexzero 0.0", "chexzero 0.1", "cxrcml 0.0"]
+    assert (first.finished, first.failed, first.left) == (1, 2, 9)
+    engine.tried.clear()
+    again = launch(replace(BOTH, only=("failed",)), print)
+    assert engine.tried == ["chexzero 0.0", "chexzero 0.1"]
+    assert (again.skipped, again.finished, again.failed, again.left) == (1, 0, 2, 9)

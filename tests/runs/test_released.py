@@ -11,7 +11,7 @@ import torch
 
 from bench.data import Dataset
 from bench.protocol.planted import planted_dataset
-from bench.runs.launch import _specs
+from bench.runs.layout import specs_of
 from bench.runs.perform import perform
 from bench.runs.record import read_record, read_scores
 from bench.runs.rows import Request, resolve_rows
@@ -32,7 +32,7 @@ def dataset() -> Dataset:
 
 
 def _specs_of(request: Request, dataset: Dataset) -> list[TrialSpec]:
-    return list(_specs(request, resolve_rows(request, print), "planted", dataset, "s"))
+    return list(specs_of(request, resolve_rows(request, print), "planted", dataset, "s"))
 
 
 def test_a_released_row_is_scored_without_training(

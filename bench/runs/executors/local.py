@@ -1,136 +1,151 @@
-"""Trials on this machine: spawned, reused worker processes of one thread each.
+"""Trials on this machine: spawned worker processes of one thread each, which are reused.
 
 On CPU one single-threaded process a core is faster than one process with many threads, and it makes
-the numbers independent of how many cores there are.
+the numbers independent of how many cores there are. A worker of a GPU study sees one GPU; workers
+take turns over those that are visible, so `jobs` above their number puts several trials on each.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context
-from pathlib import Path
-from typing import TYPE_CHECKING
+import traceback
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import cycle, islice
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
+from typing import Any
 
-from bench.errors import ResultsError
+from bench.errors import BenchError
+from bench.runs.executors import Ended, Work, do_trial, lost, single_threaded
 from bench.runs.trial import TrialSpec
 
-if TYPE_CHECKING:
-    from bench.data import Dataset
-    from bench.runs.perform import Outcome
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-# A worker killed by the system (out of memory, say) takes the pool with it; start again this often.
-_RESTARTS = 2
+_GPUS = "CUDA_VISIBLE_DEVICES"
+# A worker that is asked to end and still there after this many seconds is killed.
+_PATIENCE = 5.0
 
 
-def default_jobs() -> int:
-    """One process for each core this process may use."""
+def default_jobs(device: str = "cpu") -> int:
+    """One process for each core this process may use; on `cuda` one for each visible GPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return max(1, torch.cuda.device_count()) if device == "cuda" else 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def run_local(
-    specs: Sequence[TrialSpec],
-    store: Path,
-    *,
-    jobs: int,
-    device: str,
-    results: Path,
-    ended: Callable[[TrialSpec, Outcome], None],
-    external: Sequence[Path] = (),
-) -> None:
-    """Runs the trials in `jobs` processes; `ended` is called in this one as each trial ends.
+def execute(specs: Sequence[TrialSpec], work: Work, ended: Ended) -> None:
+    """Runs the trials in `work.jobs` processes.
 
-    Args:
-        store: folder of the prepared data set, opened once in each worker.
-        external: those of the data sets that are scored besides.
+    A trial whose worker dies (a system short of memory kills the largest process) is tried once
+    more, with no other beside it, before any further one begins; then it is recorded as failed.
 
     Raises:
-        ResultsError: workers died repeatedly, or a record could not be written.
+        ResultsError: a record cannot be written.
+        DataError: a worker cannot read the data.
     """
-    waiting = list(specs)
-    for attempt in range(_RESTARTS + 1):
-        try:
-            _run_pool(waiting, (store, *external), jobs, device, results, ended)
-            return
-        except BrokenProcessPool:
-            if attempt == _RESTARTS:
-                raise ResultsError(
-                    f"Worker processes died {_RESTARTS + 1} times with {len(waiting)} trials left; "
-                    "the system may be out of memory. Try --jobs 1. Finished trials are kept."
-                ) from None
+    waiting = deque(specs)
+    while waiting:
+        for spec, first in _run(waiting, work, work.jobs, ended):
+            for _, second in _run(deque([spec]), work, 1, ended):
+                why = f"its worker process {first}, and {second} when it was tried again alone"
+                if "SIGKILL" in second:
+                    why += "; the system may be out of memory"
+                ended(spec, lost(spec, work, f"WorkerLost: {why}."))
 
 
-def _run_pool(
-    waiting: list[TrialSpec],
-    stores: Sequence[Path],
-    jobs: int,
-    device: str,
-    results: Path,
-    ended: Callable[[TrialSpec, Outcome], None],
-) -> None:
-    """One pool until all is done; ended trials leave `waiting`, so a new pool can go on."""
-    with _single_threaded():
-        pool = ProcessPoolExecutor(
-            max_workers=min(jobs, max(1, len(waiting))),
-            mp_context=get_context("spawn"),
-            initializer=_start,
-            initargs=(os.getpid(), stores, device, results),
-        )
-        running: dict[Future[Outcome], TrialSpec] = {
-            pool.submit(_work, spec): spec for spec in waiting
-        }
-        try:
-            while running:
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    spec = running.pop(future)
-                    outcome = future.result()
-                    waiting.remove(spec)
-                    ended(spec, outcome)
-        except BaseException:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _run(
+    waiting: deque[TrialSpec], work: Work, jobs: int, ended: Ended
+) -> list[tuple[TrialSpec, str]]:
+    """Takes trials and runs them until there are none, or a worker dies; then the running ones end.
+
+    Returns:
+        The trials whose worker died, and how it did.
+    """
+    died: list[tuple[TrialSpec, str]] = []
+    workers: list[_Worker] = []
+    try:
+        for gpu in islice(_gpus(work.device), min(jobs, len(waiting))):
+            workers.append(_Worker(work, gpu))
+            workers[-1].begin(waiting.popleft())
+        busy = {worker.pipe: worker for worker in workers}
+        while busy:
+            for pipe in connection.wait(list(busy)):
+                worker = busy.pop(pipe)  # type: ignore[call-overload]
+                try:
+                    answer = worker.pipe.recv()
+                except (EOFError, OSError):
+                    died.append((worker.trial, worker.ending()))
+                else:
+                    if isinstance(answer, BaseException):
+                        raise answer
+                    ended(worker.trial, answer)
+                if waiting and not died:
+                    worker.begin(waiting.popleft())
+                    busy[worker.pipe] = worker
+    finally:
+        with _uninterrupted():
+            _stop(workers)
+    return died
 
 
-_dataset: Dataset
-_external: list[Dataset]
-_device: str
-_results: Path
+class _Worker:
+    """A process that does one trial after the other."""
+
+    trial: TrialSpec
+    """What it does, or did last."""
+
+    def __init__(self, work: Work, gpu: str | None) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, os.getpid(), work, gpu))
+        with single_threaded(), _uninterrupted():
+            self.process.start()
+        theirs.close()
+
+    def begin(self, trial: TrialSpec) -> None:
+        """Gives the worker a trial; its outcome, or the error that ends the study, comes back."""
+        self.trial = trial
+        with suppress(OSError):  # it has died since; whoever reads the pipe finds out
+            self.pipe.send(trial)
+
+    def ending(self) -> str:
+        """How the process died, in words."""
+        self.process.join(_PATIENCE)
+        code = self.process.exitcode
+        if code is None:
+            self.process.kill()
+            return "closed its pipe"
+        if code >= 0:
+            return f"ended with code {code}"
+        return f"was ended by {signal.Signals(-code).name}"
 
 
-def _start(parent: int, stores: Sequence[Path], device: str, results: Path) -> None:
-    """Once in each worker: one thread, the data sets opened, an eye on the parent."""
-    # A worker serves one study; the pool has no other place to keep what it opened.
-    global _dataset, _external, _device, _results
-    import signal
-
+def _serve(pipe: Connection, parent: int, work: Work, gpu: str | None) -> None:
+    """A worker's life: trials in, outcomes out, until the pipe is closed or the parent gone."""
     # Ctrl-C reaches the whole group; the parent decides and stops us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    import torch
-
-    from bench.data.store import open_store
-
-    torch.set_num_threads(1)
-    _dataset, *_external = (open_store(store) for store in stores)
-    _device, _results = device, results
-
-
-def _work(spec: TrialSpec) -> Outcome:
-    from bench.runs.perform import perform
-
-    return perform(spec, _dataset, _device, _results, _external)
+    if gpu is not None:
+        os.environ[_GPUS] = gpu
+    while True:
+        try:
+            trial = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer: Any = do_trial(trial, work)
+        except BenchError as error:
+            answer = error
+        except Exception:  # of whatever class, it has to reach the parent
+            answer = RuntimeError(f"A worker failed at {trial.id}:\n{traceback.format_exc()}")
+        pipe.send(answer)
 
 
 def _leave_with(parent: int) -> None:
@@ -140,16 +155,36 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
+def _stop(workers: Sequence[_Worker]) -> None:
+    """Ends the processes, within a bounded time."""
+    for worker in workers:
+        worker.process.terminate()
+    limit = time.monotonic() + _PATIENCE
+    for worker in workers:
+        worker.process.join(max(0.0, limit - time.monotonic()))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        worker.pipe.close()
+
+
 @contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Thread counts of one in the environment that spawned workers inherit."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block ends, and never reaches a process that is started inside."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _gpus(device: str) -> Iterator[str | None]:
+    """Which GPU each next worker is to see; None leaves it as it is."""
+    if device != "cuda":
+        return cycle([None])
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = os.environ.get(_GPUS)
+    names = visible.split(",")[:count] if visible else [str(index) for index in range(count)]
+    return cycle(names or [None])
