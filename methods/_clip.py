@@ -9,21 +9,21 @@ study's texts and prompts use.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.errors import MethodError, UsageError
+from bench.errors import MethodError
 from bench.protocol.batches import Batch
-from bench.protocol.config import Config, added
+from bench.protocol.config import Config
 from bench.protocol.method import Fit, Method
 from bench.protocol.prompts import Policy, Prompts, prompts_for
 from bench.protocol.weights import Checkpoint, load_strictly
+from methods._clip_config import ClipConfig
 from methods._openai import HARMLESS, ClipSizes, at_side, fit_of_clip, state_of, transformed
 from methods._tokens import CONTEXT, Tokens
 from methods._torchvision import make_torchvision_importable
@@ -33,42 +33,11 @@ PIXEL_MEAN, PIXEL_STD = 101.48761, 83.43944
 TINY_WIDTH = 128
 
 
-@dataclass(frozen=True)
-class ClipConfig(Config):
-    """The recipe plus the choice of towers."""
-
-    tower: Literal["tiny", "ViT-B-32-quickgelu"] = "tiny"
-    """Without `--weights`, whose shapes decide."""
-    max_scale: float | None = added(100.0)
-    """Largest factor of the cosines in the loss; None = as large as training makes it."""
-    antialias: bool = added(True)
-    """Whether pixels are smoothed where images are resized to the tower's resolution."""
-    templates: str = added("{}")
-    """Prompt ensemble: texts around each prompt, `|` between them; a class is then asked by the
-    mean of their embeddings."""
-    equal_texts: Literal["negatives", "shared"] = added("negatives")
-    """Images of a batch with one text: each other's negatives, as upstream, or joint targets."""
-
-    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {
-        **Config.RANGES,
-        "max_scale": (1, math.inf),
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not all("{}" in template for template in self.templates.split("|")):
-            raise UsageError(f"templates={self.templates}: every template needs a {{}}.")
-
-    @classmethod
-    def paper(cls) -> Self:
-        """ViT-B/32 at 224 pixels with the activation that OpenAI's weights were trained with."""
-        return replace(super().paper(), tower="ViT-B-32-quickgelu")
-
-
 class ClipMethod(Method):
     """A dual encoder with CheXzero's loss and scores; subclasses add to the loss."""
 
     Config: ClassVar[type[Config]] = ClipConfig
+    made_by_build = ("_tokens",)
     model: Any
 
     def build(
@@ -115,13 +84,29 @@ class ClipMethod(Method):
     def loss(self, batch: Batch) -> Tensor:
         return self.contrast(self.model.encode_image(batch.images), batch.texts)
 
+    def inputs(self, batch: Batch) -> dict[str, Tensor] | None:
+        if self.config.equal_texts == "shared":  # two rows of one text need not be equal bits
+            return None
+        tokens = self._tokens.padded(batch.texts).to(batch.images.device)
+        return {"images": batch.images, "tokens": tokens}
+
+    def loss_of(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self.contrast_pairs(*self._encoded(inputs))
+
+    def _encoded(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(B, d) unit embeddings of the images and of the texts of `inputs`."""
+        images = self.model.encode_image(inputs["images"])
+        return images, self.model.encode_text(inputs["tokens"])
+
     def contrast(self, images: Tensor, texts: list[str]) -> Tensor:
         """Symmetric InfoNCE of (B, d) unit image embeddings with their texts (CheXzero's L_c)."""
         return self.contrast_pairs(images, self.encode_each(texts))
 
     def contrast_pairs(self, images: Tensor, texts: Tensor) -> Tensor:
         """The same of (B, d) unit embeddings of images and of their texts."""
-        logits = self.temperature() * images @ texts.T
+        # Times a scale of up to 100, cosines of three digits would be wrong by half a unit.
+        with torch.autocast(images.device.type, enabled=False):
+            logits = self.temperature() * images @ texts.T
         if self.config.equal_texts == "shared":
             same = (texts[:, None] == texts).all(-1).to(logits.dtype)
             target = same / same.sum(1, keepdim=True)
@@ -165,11 +150,17 @@ class ClipMethod(Method):
         return F.normalize(encoded.unflatten(0, (len(prompts), len(templates))).mean(1), dim=-1)
 
     def score(self, images: Tensor, prompts: Prompts) -> Tensor:
-        embedded = self.model.encode_image(images)
-        scores = embedded @ self.encode_prompts(prompts.positive).T
-        if prompts.negative is not None:
-            scores = scores - embedded @ self.encode_prompts(prompts.negative).T
-        return scores
+        return self.ask(prompts)(self.encode(images))
+
+    def encode(self, images: Tensor) -> Any:
+        return self.model.encode_image(images)
+
+    def ask(self, prompts: Prompts) -> Callable[[Any], Tensor]:
+        positive = self.encode_prompts(prompts.positive)
+        if prompts.negative is None:
+            return lambda embedded: embedded @ positive.T
+        negative = self.encode_prompts(prompts.negative)
+        return lambda embedded: embedded @ positive.T - embedded @ negative.T
 
     def embed(self, images: Tensor) -> Tensor | None:
         return self.model.encode_image(images)
@@ -219,7 +210,7 @@ class ClipTowers(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(N, d) unit embeddings of (N, 1, S, S) uint8 images."""
-        return F.normalize(self.image_features(self.pixels(images)), dim=-1)
+        return F.normalize(self.image_features(self.pixels(images)).float(), dim=-1)
 
     def pixels(self, images: Tensor) -> Tensor:
         """What the image tower is given for (N, 1, S, S) uint8 images.
@@ -237,7 +228,7 @@ class ClipTowers(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """(n, d) unit embeddings of (n, length <= 77) tokens."""
-        return F.normalize(self.text_features(tokens), dim=-1)
+        return F.normalize(self.text_features(tokens).float(), dim=-1)
 
     def text_features(self, tokens: Tensor) -> Tensor:
         """(n, d) features, not normalised, of (n, length <= 77) tokens."""

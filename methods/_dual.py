@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -63,6 +63,7 @@ class DualEncoder(Method, abc.ABC):
     """A model of one image and one text tower; a subclass opens it and calls its towers."""
 
     Config = DualEncoderConfig
+    made_by_build = ("normalise", "_preprocess", "_processor", "_tokenizer")
     normalise: Normalisation
     """Set by `build`."""
 
@@ -87,7 +88,9 @@ class DualEncoder(Method, abc.ABC):
         distinct = list(dict.fromkeys(batch.texts))
         place = {text: index for index, text in enumerate(distinct)}
         gather = torch.tensor([place[text] for text in batch.texts], device=batch.images.device)
-        cosines = self.embed(batch.images) @ self.encode_text(distinct)[gather].T
+        images, texts = self.embed(batch.images), self.encode_text(distinct)[gather]
+        with torch.autocast(images.device.type, enabled=False):
+            cosines = images.float() @ texts.float().T
         bias = getattr(self.towers, "logit_bias", None)
         if bias is None:
             logits = self.towers.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp() * cosines
@@ -102,10 +105,16 @@ class DualEncoder(Method, abc.ABC):
 
         Neither the scale nor the bias, which are the same for all images, changes a ranking.
         """
+        return self.ask(prompts)(self.encode(images))
+
+    def encode(self, images: Tensor) -> Any:
+        return self.embed(images)
+
+    def ask(self, prompts: Prompts) -> Callable[[Any], Tensor]:
         positive, negative = self._asked(prompts)
-        embedded = self.embed(images)
-        scores = embedded @ positive.T
-        return scores if negative is None else scores - embedded @ negative.T
+        if negative is None:
+            return lambda embedded: embedded @ positive.T
+        return lambda embedded: embedded @ positive.T - embedded @ negative.T
 
     def diagnostics(self) -> dict[str, Any]:
         return {

@@ -233,6 +233,10 @@ class MedKlipNet(nn.Module):
         """(N, h * w, d): what the decoder reads, row by row; nothing tells where a place lies."""
         return self.res_l2(self.res_l1(features.flatten(2).transpose(1, 2)).relu())
 
+    def seen(self, pixels: Tensor) -> Tensor:
+        """(N, h * w, d) places of (N, colours, S, S) normalised pixels."""
+        return self.places(self.features(pixels))
+
     def queries(self, book: Tensor) -> Tensor:
         """(Q, d) queries of (Q, text_width) text vectors."""
         return self.disease_embedding_layer(book)
@@ -244,14 +248,19 @@ class MedKlipNet(nn.Module):
     def forward(
         self, pixels: Tensor, book: Tensor, blocked: Tensor | None = None, *, maps: bool = False
     ) -> Reading:
-        """Reads (B, colours, S, S) normalised pixels with the (Q, text_width) texts of a book.
+        """Reads (B, colours, S, S) normalised pixels as `read` does their places."""
+        return self.read(self.seen(pixels), book, blocked, maps=maps)
+
+    def read(
+        self, places: Tensor, book: Tensor, blocked: Tensor | None = None, *, maps: bool = False
+    ) -> Reading:
+        """Reads (B, h * w, d) places with the (Q, text_width) texts of a book.
 
         Args:
             blocked: (Q, Q) bool, true where a query (row) must not see another (column). Without
                 it all see each other, so that an answer depends on what else is asked.
             maps: whether to keep where the queries looked.
         """
-        places = self.places(self.features(pixels))
         asked = self.queries(book).expand(len(places), -1, -1)
         decoded, attention = self.decoder(asked, places, blocked, maps)
         decoded = self.dropout_feas(decoded)

@@ -118,7 +118,8 @@ def transformed(clip: Any, tokens: Tensor) -> Tensor:
     length = tokens.shape[1]
     hidden = clip.token_embedding(tokens) + clip.positional_embedding[:length]
     hidden = clip.transformer(hidden, attn_mask=clip.attn_mask[:length, :length])
-    pooled = hidden[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
+    rows = torch.arange(len(tokens), device=tokens.device)
+    pooled = hidden[rows, tokens.argmax(dim=-1)]
     return clip.ln_final(pooled) @ clip.text_projection
 
 

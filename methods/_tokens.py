@@ -13,6 +13,8 @@ from bench.errors import MethodError
 from methods._torchvision import make_torchvision_importable
 
 CONTEXT = 77
+# Lengths in tokens that `padded` pads to: one, six and ten clauses, and all there is room for.
+LENGTHS = (16, 32, 48, CONTEXT)
 
 
 @cache
@@ -79,6 +81,12 @@ class Tokens:
                     ) from None
             tokens[row, : len(ids)] = torch.tensor(ids)
         return tokens
+
+    def padded(self, texts: list[str]) -> Tensor:
+        """The same of one of four lengths, so that few shapes of batches occur."""
+        tokens = self(texts)
+        length = next(length for length in LENGTHS if length >= tokens.shape[1])
+        return torch.nn.functional.pad(tokens, (0, length - tokens.shape[1]))
 
     def whole(self, texts: list[str]) -> Tensor:
         """The same for prompts, of which nothing may be cut.

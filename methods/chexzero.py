@@ -7,6 +7,7 @@ are those of rajpurkarlab/CheXzero@5c341db.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -19,7 +20,8 @@ from bench.protocol.batches import Batch
 from bench.protocol.config import added
 from bench.protocol.method import Card, Weights
 from bench.protocol.prompts import Prompts
-from methods._clip import ClipConfig, ClipMethod
+from methods._clip import ClipMethod
+from methods._clip_config import ClipConfig
 
 FRAME = 320
 _BEST = "best_64_5e-05_original_22000_0.864.pt"
@@ -91,6 +93,8 @@ class CheXzero(ClipMethod):
         seen=("MIMIC-CXR",),
     )
     Config = CheXzeroConfig
+    made_by_build = ("_members",)
+    loss_on_device = True
     _members: tuple[CheXzero, ...] = ()
 
     def build(
@@ -112,16 +116,32 @@ class CheXzero(ClipMethod):
             )
         return super().loss(batch)
 
-    def score(self, images: Tensor, prompts: Prompts) -> Tensor:
+    def inputs(self, batch: Batch) -> dict[str, Tensor] | None:
+        return None if self._members else super().inputs(batch)
+
+    def encode(self, images: Tensor) -> Any:
         if self._members:
-            scores = [member.score(images, prompts) for member in self._members]
-            if prompts.negative is not None and self.config.scoring == "pair":
-                scores = [pair_probability(score) for score in scores]
-            return torch.stack(scores).mean(0)
+            return tuple(member.encode(images) for member in self._members)
+        return super().encode(images)
+
+    def ask(self, prompts: Prompts) -> Callable[[Any], Tensor]:
+        if self._members:
+            return self._ask_members(prompts)
         if self.config.scoring == "pair":
-            return super().score(images, prompts)
-        cosines = self.model.encode_image(images) @ self.encode_prompts(prompts.positive).T
-        return standardised_probability(cosines)
+            return super().ask(prompts)
+        texts = self.encode_prompts(prompts.positive).T
+        return lambda embedded: standardised_probability(embedded @ texts)
+
+    def _ask_members(self, prompts: Prompts) -> Callable[[Any], Tensor]:
+        """The mean over the ensemble: of probabilities under `pair`, else of scores."""
+        asked = [member.ask(prompts) for member in self._members]
+        in_pairs = prompts.negative is not None and self.config.scoring == "pair"
+
+        def answer(encoded: Any) -> Tensor:
+            scores = [ask(one) for ask, one in zip(asked, encoded, strict=True)]
+            return torch.stack([pair_probability(s) if in_pairs else s for s in scores]).mean(0)
+
+        return answer
 
     def embed(self, images: Tensor) -> Tensor | None:
         return None if self._members else super().embed(images)

@@ -35,7 +35,8 @@ from cxrcml import (
     triplet_result,
 )
 from methods._class_groups import label_groups
-from methods._clip import ClipConfig, ClipMethod
+from methods._clip import ClipMethod
+from methods._clip_config import ClipConfig
 
 _OF_BOTH_RECIPES = {"recipe", "metric_weight", "warm_up"}
 
@@ -162,6 +163,7 @@ class CxrCml(ClipMethod):
         licence="paper's text; code here MIT",
     )
     Config = CxrCmlConfig
+    loss_on_device = True
 
     def build(
         self, classes: tuple[str, ...], texts: tuple[str, ...], device: torch.device
@@ -228,6 +230,28 @@ class CxrCml(ClipMethod):
             return None
         return cluster_order(self._groups, self.config.images_per_cluster, rng)
 
+    def inputs(self, batch: Batch) -> dict[str, Tensor] | None:
+        # A mixture of a batch, the authors' one included, is fitted on the host.
+        if self.config.clustering == "batch" or self.config.recipe != "paper":
+            return None
+        inputs = super().inputs(batch)
+        if inputs is None or not self._on:
+            return inputs
+        inputs["labels"] = self._labels[batch.rows]
+        if self.config.soft:
+            inputs["responsibilities"] = self._responsibilities[batch.rows]
+        return inputs
+
+    def loss_of(self, inputs: dict[str, Tensor]) -> Tensor:
+        images, texts = self._encoded(inputs)
+        contrast = self.contrast_pairs(images, texts)
+        if "labels" not in inputs:
+            return contrast
+        labels, tau = inputs["labels"], inputs.get("responsibilities")
+        metric, counts = self._triplets(images, texts, labels, tau)
+        self._counts[-1] += torch.stack(counts).to(torch.float32)
+        return contrast + self.config.metric_weight * metric
+
     def loss(self, batch: Batch) -> Tensor:
         images = self.model.encode_image(batch.images)
         texts = self.encode_each(list(map(self._written, batch.texts)))
@@ -240,31 +264,36 @@ class CxrCml(ClipMethod):
         metric, counts = (
             self._soft_pairs(images, texts)
             if self.config.recipe != "paper"
-            else self._triplets(batch, images, texts)
+            else self._triplets(images, texts, *self._groups_of(batch, images))
         )
         if self.model.training:
             self._counts[-1] += torch.stack(counts).to(torch.float32)
         return contrast + self.config.metric_weight * metric
 
-    def _triplets(
-        self, batch: Batch, images: Tensor, texts: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """L_m of the paper, and its counts."""
+    def _groups_of(self, batch: Batch, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B,) labels of a batch, and (B, K) responsibilities where they weigh triplets."""
         config = self.config
         if config.clustering == "batch":
             seed = int(torch.randint(2**31, ()))
             found = PseudoLabeller(config.pseudo_labels(len(images)), seed=seed)(images.detach())
-            labels, tau = found.labels.to(images.device), found.responsibilities.to(images.device)
-        else:
-            labels = self._labels[batch.rows]
-            tau = self._responsibilities[batch.rows] if config.soft else torch.empty(0)
+            tau = found.responsibilities.to(images.device)
+            return found.labels.to(images.device), tau if config.soft else None
+        if not config.soft:
+            return self._labels[batch.rows], None
+        return self._labels[batch.rows], self._responsibilities[batch.rows]
+
+    def _triplets(
+        self, images: Tensor, texts: Tensor, labels: Tensor, responsibilities: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """L_m of the paper, and its counts."""
+        config = self.config
         result = triplet_result(
             images,
             labels,
             margin=config.margin,
             reduction=config.reduction,
             mining=config.mining,
-            responsibilities=tau if config.soft else None,
+            responsibilities=responsibilities,
             others=texts if config.distance == "image-text" else None,
         )
         return result.loss, result[1:]

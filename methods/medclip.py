@@ -9,7 +9,7 @@ RyanWangZf/MedCLIP@9c3396f2.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -114,6 +114,7 @@ class MedClip(Method):
         seen=("MIMIC-CXR", "CheXpert"),
     )
     Config = MedClipConfig
+    made_by_build = ("_tokens",)
     policies: ClassVar[tuple[Policy, ...]] = (*POLICIES, "own")
     model: MedClipModel
 
@@ -161,16 +162,26 @@ class MedClip(Method):
         return matching_loss(logits, read.image_labels, read.text_labels)
 
     def score(self, images: Tensor, prompts: Prompts) -> Tensor:
+        return self.ask(prompts)(self.encode(images))
+
+    def encode(self, images: Tensor) -> Any:
+        return self.embed(images)
+
+    def ask(self, prompts: Prompts) -> Callable[[Any], Tensor]:
         """Under `own` the scaled cosines of a class's prompts, averaged or the largest; else plain
         cosines, under `pair` the positive less the negative one.
         """
-        embedded, lists = self.embed(images), self._lists(prompts)
+        lists = self._lists(prompts)
         texts = self._encode_lists(lists)
-        if prompts.policy == "own":
-            logits = self.model.logits(embedded, texts)
-            return prompt_scores(logits, [len(part) for part in lists], self.config.ensemble)
-        cosines = embedded @ texts.T
-        return cosines if prompts.negative is None else cosines[:, ::2] - cosines[:, 1::2]
+
+        def answer(embedded: Any) -> Tensor:
+            if prompts.policy == "own":
+                logits = self.model.logits(embedded, texts)
+                return prompt_scores(logits, [len(part) for part in lists], self.config.ensemble)
+            cosines: Tensor = embedded @ texts.T
+            return cosines if prompts.negative is None else cosines[:, ::2] - cosines[:, 1::2]
+
+        return answer
 
     def embed(self, images: Tensor) -> Tensor:
         return self.model.encode_image(self._pixels(images))

@@ -15,7 +15,7 @@ them with a definition. What has been trained here is asked with what it was tra
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -134,6 +134,7 @@ class MedKLIP(Method):
         seen=("MIMIC-CXR",),
     )
     Config = MedKlipConfig
+    made_by_build = ("_device", "_encoder")
     policies: ClassVar[tuple[Policy, ...]] = (*POLICIES, "own")
     model: MedKlipNet
 
@@ -212,9 +213,21 @@ class MedKLIP(Method):
         self._as_released = False
 
     def score(self, images: Tensor, prompts: Prompts) -> Tensor:
+        return self.ask(prompts)(self.encode(images))
+
+    def encode(self, images: Tensor) -> Any:
+        """(N, h * w, d) places, which every question reads anew."""
+        return self.model.seen(self._pixels(images))
+
+    def ask(self, prompts: Prompts) -> Callable[[Any], Tensor]:
         question = self._question(prompts)
-        logits = self._read(images, question).logits[:, question.columns]
-        return logits.softmax(-1)[..., PRESENT]
+
+        def answer(places: Any) -> Tensor:
+            reading = self.model.read(places, question.book, question.blocked)
+            probabilities: Tensor = reading.logits[:, question.columns].softmax(-1)
+            return probabilities[..., PRESENT]
+
+        return answer
 
     def attention_maps(self, images: Tensor, prompts: Prompts) -> Tensor:
         """(N, C, h, w): where the decoder looked for each class, mean over layers and heads.

@@ -6,7 +6,7 @@ hue, saturation and conversion to grey, which its views go through, change nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -28,7 +28,8 @@ from methods._augment import (
     horizontal_flip,
     random_resized_crop,
 )
-from methods._clip import ClipConfig, ClipMethod
+from methods._clip import ClipMethod
+from methods._clip_config import ClipConfig
 from methods._slip import SlipSizes, SlipTowers, TinySlipTowers
 from methods._tokens import Tokens
 
@@ -165,18 +166,17 @@ class Slip(ClipMethod):
     def temperature(self) -> Tensor:
         return self.model.logit_scale.exp()
 
-    def score(self, images: Tensor, prompts: Prompts) -> Tensor:
+    def ask(self, prompts: Prompts) -> Callable[[Any], Tensor]:
         """Cosines; under `own` those of a finding less those of its absence, in SLIP's templates.
 
         So upstream scores its binary task: by the texts of class 1 less those of class 0.
         """
         if prompts.policy != "own":
-            return super().score(images, prompts)
-        embedded = self.model.encode_image(images)
+            return super().ask(prompts)
         present, absent = (
             self.encode_prompts(names, self._own_templates()) for names in _named(prompts.classes)
         )
-        return embedded @ present.T - embedded @ absent.T
+        return lambda embedded: embedded @ present.T - embedded @ absent.T
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         if self.config.groups == "common":

@@ -7,6 +7,7 @@ set lies. It knows the classes it was built with and reads no prompt.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -39,6 +40,7 @@ class Supervised(Method):
 
     card = Card(title="Supervised (reference)", citation="cxr-bench", licence="MIT")
     Config: ClassVar[type[Config]] = SupervisedConfig
+    made_by_build = ("_pixels",)
     model: Any
 
     def build(
@@ -59,13 +61,20 @@ class Supervised(Method):
         return (wrong * batch.mask).sum() / batch.mask.sum().clamp(min=1)
 
     def score(self, images: Tensor, prompts: Prompts) -> Tensor:
+        return self.ask(prompts)(self.encode(images))
+
+    def encode(self, images: Tensor) -> Any:
+        return self._logits(images)
+
+    def ask(self, prompts: Prompts) -> Callable[[Any], Tensor]:
         unknown = [name for name in prompts.classes if name not in self._place]
         if unknown:
             raise MethodError(
                 f"A supervised head answers for its {len(self._place)} classes only, not for "
                 f"{', '.join(unknown)}."
             )
-        return self._logits(images)[:, [self._place[name] for name in prompts.classes]]
+        columns = [self._place[name] for name in prompts.classes]
+        return lambda logits: logits[:, columns]
 
     def embed(self, images: Tensor) -> Tensor:
         return self.model["image"](self._pixels(images))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bench.cli.bundle import export, import_
-from bench.cli.common import BASELINE, RESULTS, SuggestingGroup, each_of, studies_of, told_plainly
+from bench.cli.common import BASELINE, JSON, RESULTS, STUDY, each_of, say_json, studies_of
+from bench.cli.completion import METHODS, POLICIES, completion
 from bench.cli.data import data
 from bench.cli.figures import figures
 from bench.cli.plan import plan
 from bench.cli.predict import predict
+from bench.cli.program import Program
 from bench.cli.report import report
 from bench.cli.reproduce import reproduce
 from bench.cli.run import run
@@ -22,9 +25,15 @@ from bench.errors import MethodError
 from bench.report.options import GROUPINGS, METRICS, TABLES, Options
 
 
-@click.group(cls=SuggestingGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cxr-bench", prog_name="bench")
-def main() -> None:
+@click.option(
+    "--debug",
+    is_flag=True,
+    envvar="CXR_BENCH_DEBUG",
+    help="Show the traceback of an error (or CXR_BENCH_DEBUG=1).",
+)
+def main(debug: bool) -> None:
     """Compare vision-language methods on rare findings in chest X-rays.
 
     bench run --method cxrcml --folds 5 && bench table
@@ -32,7 +41,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("study", required=False)
+@STUDY
 @click.option(
     "--table",
     "which",
@@ -56,7 +65,12 @@ def main() -> None:
 )
 @click.option("--metric", type=click.Choice([*METRICS]), default="auroc", show_default=True)
 @click.option(
-    "--prompts", "policy", default="pair", show_default=True, help="pair, positive or own."
+    "--prompts",
+    "policy",
+    default="pair",
+    show_default=True,
+    shell_complete=POLICIES,
+    help="pair, positive or own.",
 )
 @click.option(
     "--min-patients",
@@ -76,7 +90,6 @@ def main() -> None:
 @click.option("--check", is_flag=True, help="Compare the written files; fail if they differ.")
 @click.option("--audit", is_flag=True, help="Recompute what the paper's own numbers allow.")
 @RESULTS
-@told_plainly
 def table(
     study: str | None,
     which: str,
@@ -90,8 +103,11 @@ def table(
     if audit:
         from bench.report.audit import audit_lines
 
-        for line in audit_lines():
-            click.echo(line)
+        lines = list(audit_lines())
+        if form == "json":
+            say_json(lines)
+        else:
+            click.echo("\n".join(lines))
         return
     options = Options(**chosen)
     names = studies_of(study, results)
@@ -105,8 +121,9 @@ def table(
             for file in check_table(made, results / name):
                 click.echo(f"{file}: as the records give it", err=True)
             return
-        click.echo(FORMATS[form](made), nl=False)
+        # Written first: whoever reads only the head of what is printed ends this program.
         files = write_table(made, results / name)
+        click.echo(FORMATS[form](made), nl=False)
         click.echo(f"Written: {', '.join(str(file) for file in files)}\n", err=True)
 
     if check:
@@ -117,7 +134,7 @@ def table(
 
 
 @main.command()
-@click.argument("study", required=False)
+@STUDY
 @click.option(
     "--difference",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -126,61 +143,71 @@ def table(
     help="Difference of AUC that should be seen.",
 )
 @BASELINE
+@JSON
 @RESULTS
-@told_plainly
-def power(study: str | None, difference: float, baseline: str | None, results: Path) -> None:
+def power(
+    study: str | None, difference: float, baseline: str | None, as_json: bool, results: Path
+) -> None:
     """Tell from a study's records how many runs and patients it takes to see a difference."""
     names = studies_of(study, results)
 
     from bench.report.power_table import power_table
-    from bench.report.render import markdown
+    from bench.report.render import json_text, markdown
 
     def shown(name: str) -> None:
         made = power_table(results, name, difference, Options(baseline=baseline))
-        click.echo(markdown(made), nl=False)
+        click.echo(json_text(made) if as_json else markdown(made), nl=False)
 
     each_of(names, shown)
 
 
 @main.command()
-@told_plainly
-def methods() -> None:
+@JSON
+def methods(as_json: bool) -> None:
     """List the methods that can be run."""
     from tabulate import tabulate
 
     from bench.protocol.method import find_method, method_names
 
-    rows, broken = [], []
+    cards, broken = {}, {}
     for name in method_names():
         try:
-            card = find_method(name).cls.card
+            cards[name] = find_method(name).cls.card
         except MethodError as error:
-            broken.append(f"{name} is broken: {error}")
-            continue
+            broken[name] = str(error)
+    told = ("title", "citation", "licence", "seen")
+    if as_json:
+        listed = [{"name": name, **{k: getattr(c, k) for k in told}} for name, c in cards.items()]
+        say_json({"methods": listed, "broken": broken})
+        return
+    rows = []
+    for name, card in cards.items():
         seen = "unknown" if card.seen is None else ", ".join(card.seen) or "-"
         rows.append((name, card.title, card.citation, card.licence, seen))
     headers = ("name", "method", "citation", "licence", "weights have seen")
     click.echo(tabulate(rows, headers, tablefmt="github"))
-    for line in broken:
-        click.echo(f"\n{line}")
+    for name, why in broken.items():
+        click.echo(f"\n{name} is broken: {why}")
     click.echo("\nA method of your own: bench run --method ./my_method.py")
 
 
 @main.command()
-@click.argument("method", metavar="NAME|FILE.py")
+@click.argument("method", metavar="NAME|FILE.py", shell_complete=METHODS)
 @click.option(
     "--weights",
     multiple=True,
     metavar="FILE|hf-hub:NAME|local-dir:FOLDER",
     help="Weights to start from, for a method that needs them.",
 )
-@told_plainly
-def check(method: str, weights: tuple[str, ...]) -> None:
+@JSON
+def check(method: str, weights: tuple[str, ...], as_json: bool) -> None:
     """Check in seconds, without data, that an adapter keeps the contract of a method."""
     from bench.protocol.conformance import check_method
 
     findings = check_method(method, weights)
-    for finding in findings:
+    if as_json:
+        say_json([asdict(finding) for finding in findings])
+    for finding in () if as_json else findings:
         click.echo(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.what}")
         if not finding.passed:
             click.echo(f"      {finding.mend}")
@@ -190,7 +217,6 @@ def check(method: str, weights: tuple[str, ...]) -> None:
 
 @main.command("new-method")
 @click.argument("name")
-@told_plainly
 def new_method(name: str) -> None:
     """Write NAME.py, an adapter that passes `bench check`, to replace by a method of yours."""
     from bench.protocol.scaffold import write_adapter
@@ -201,7 +227,14 @@ def new_method(name: str) -> None:
 
 @main.command()
 @click.argument("file", metavar="FILE")
-@click.option("--method", "methods", multiple=True, metavar="NAME|FILE.py", help="Ask only these.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME|FILE.py",
+    shell_complete=METHODS,
+    help="Ask only these.",
+)
 @click.option(
     "--convert",
     "out",
@@ -209,21 +242,24 @@ def new_method(name: str) -> None:
     metavar="OUT.safetensors",
     help="Also write the tensors in the format that holds nothing else.",
 )
-@told_plainly
-def weights(file: str, methods: tuple[str, ...], out: Path | None) -> None:
+@JSON
+def weights(file: str, methods: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Tell which method a file of weights fits; nothing in the file is run."""
-    from bench.protocol.doctor import convert, examine, lines_of
+    from bench.protocol.doctor import convert, examine, lines_of, told_of
 
     found = examine(file, methods)
-    for line in lines_of(found):
+    if as_json:
+        say_json(told_of(found))
+    for line in () if as_json else lines_of(found):
         click.echo(line)
     if out is not None:
         convert(found.checkpoint, out)
-        click.echo(f"Written: {out}")
+        click.echo(f"Written: {out}", err=as_json)
     if not found.fits:
         sys.exit(1)
 
 
+main.add_command(completion)
 main.add_command(run)
 main.add_command(plan)
 main.add_command(status)

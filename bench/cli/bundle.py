@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from bench.cli.common import RESULTS, studies_of, told_plainly
+from bench.cli.common import JSON, RESULTS, STUDY, say_json, studies_of
 from bench.errors import UsageError
 
 
 @click.command("export")
-@click.argument("study", required=False)
+@STUDY
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -23,9 +24,11 @@ from bench.errors import UsageError
     is_flag=True,
     help="Let names of your own leave too: study, data, sources, rows, methods, settings.",
 )
+@JSON
 @RESULTS
-@told_plainly
-def export(study: str | None, out: Path | None, with_names: bool, results: Path) -> None:
+def export(
+    study: str | None, out: Path | None, with_names: bool, as_json: bool, results: Path
+) -> None:
     """Write a study's results to one file with nothing in it of any image or patient."""
     names = studies_of(study, results)
     if len(names) > 1:
@@ -39,14 +42,22 @@ def export(study: str | None, out: Path | None, with_names: bool, results: Path)
     bundle = make_bundle(results, names[0], known)
     written = write_bundle(bundle, out or Path(f"{bundle['study']}.bundle.json"))
     trials = sum(len(row["trials"]) for row in bundle["rows"])
+    classes = bundle["data"]["classes"]
+    few = [entry["class"] for entry in classes if entry["positive_patients"] is None]
+    if as_json:
+        told = {"file": str(written), "digest": bundle["digest"], "rows": len(bundle["rows"])}
+        stays = [list(named) for named in known.stand_ins]
+        leaves = [list(named) for named in known.told]
+        say_json(
+            {**told, "trials": trials, "stays": stays, "leaves": leaves, "withheld_classes": few}
+        )
+        return
     click.echo(f"{written}: {len(bundle['rows'])} rows, {trials} trials.")
     click.echo(f"SHA-256 {bundle['digest']}; tell it to the receiver by another way.")
     for (kind, name), stand_in in known.stand_ins.items():
         click.echo(f"Stays here: {kind} {name!r}, called {stand_in} (--with-names lets it leave).")
     for kind, name in known.told:
         click.echo(f"Leaves: {kind} {name!r}.")
-    classes = bundle["data"]["classes"]
-    few = [entry["class"] for entry in classes if entry["positive_patients"] is None]
     if few:
         click.echo(f"Stays here, for few patients: all numbers of {', '.join(few)}.")
 
@@ -61,13 +72,17 @@ def export(study: str | None, out: Path | None, with_names: bool, results: Path)
     metavar="NAME",
     help="Study to put the trials into; one that is there is added to.  [default: the bundle's]",
 )
+@JSON
 @RESULTS
-@told_plainly
-def import_(files: tuple[Path, ...], name: str | None, results: Path) -> None:
+def import_(files: tuple[Path, ...], name: str | None, as_json: bool, results: Path) -> None:
     """Check bundles and put their trials beside your own, for bench table."""
     from bench.report.bundle_import import import_bundles
 
     done = import_bundles(files, results, name, lambda line: click.echo(line, err=True))
+    if as_json:
+        told = [asdict(bundle) for bundle in done]
+        say_json([{**one, "folder": str(one["folder"])} for one in told])
+        return
     for bundle in done:
         click.echo(
             f"{bundle.folder}: {bundle.written} trials imported, {bundle.there} there already; "

@@ -1,18 +1,16 @@
-"""What all commands share: errors told plainly, names suggested, KEY=VALUE pairs."""
+"""What commands share: options, names suggested, JSON, KEY=VALUE pairs."""
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from bench.cli.completion import complete_study
 from bench.errors import BenchError, UsageError, unknown
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 RESULTS = click.option(
     "--results",
@@ -22,6 +20,12 @@ RESULTS = click.option(
     help="Folder of studies and their trials.",
 )
 
+STUDY = click.argument("study", required=False, shell_complete=complete_study)
+
+JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON; its keys are in docs/commands.md."
+)
+
 BASELINE = click.option(
     "--baseline",
     metavar="METHOD[:ROW]",
@@ -29,21 +33,9 @@ BASELINE = click.option(
 )
 
 
-def told_plainly(command: F) -> F:
-    """A BenchError ends the command with its sentence and exit code, without a traceback."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except BenchError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt as stopped:
-            click.echo("\nStopped. Finished trials are kept; run again to go on.", err=True)
-            sys.exit(stopped.exit_code if isinstance(stopped, Stopped) else 130)
-
-    return wrapped  # type: ignore[return-value]
+def say_json(value: Any) -> None:
+    """Prints a value as JSON; undefined is null, never NaN."""
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 class Stopped(KeyboardInterrupt):

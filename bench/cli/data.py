@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from bench.cli.common import SuggestingGroup, pairs_of, told_plainly
+from bench.cli.common import JSON, SuggestingGroup, pairs_of, say_json
+from bench.cli.completion import READERS as COMPLETE_READERS
 
 
 @click.group(cls=SuggestingGroup)
@@ -17,13 +18,17 @@ def data() -> None:
 
 
 @data.command("list")
-@told_plainly
-def data_list() -> None:
+@JSON
+def data_list(as_json: bool) -> None:
     """List the kinds of data that --data takes."""
     from tabulate import tabulate
 
     from bench.data.dataset import READERS
 
+    if as_json:
+        told = ("name", "about", "takes_path", "options")
+        say_json([{key: getattr(reader, key) for key in told} for reader in READERS])
+        return
     rows = [
         (
             reader.name + (":PATH" if reader.takes_path else ""),
@@ -36,7 +41,7 @@ def data_list() -> None:
 
 
 @data.command("prepare")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=COMPLETE_READERS)
 @click.option("--root", help="Folder as it was downloaded.")
 @click.option("--labels", help="Folder or file of the labels, where they are kept apart.")
 @click.option("--reports", help="Folder of the reports, where they are kept apart.")
@@ -53,14 +58,16 @@ def data_list() -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to make.  [default: a cache]")
 @click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: one a core]")
-@told_plainly
-def data_prepare(jobs: int | None, settings: tuple[str, ...], **options: Any) -> None:
+@JSON
+def data_prepare(
+    jobs: int | None, settings: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
     """Make a store of a data set's files, once; killed, it goes on where it stopped.
 
     bench data prepare mimic-cxr-lt --root mimic-cxr-jpg --labels cxr-lt --reports reports
     """
     from bench.data.request import prepare_store
-    from bench.data.summary import summary_lines
+    from bench.data.summary import summary_lines, summary_of
     from bench.runs.executors.local import default_jobs
 
     store = prepare_store(
@@ -69,6 +76,9 @@ def data_prepare(jobs: int | None, settings: tuple[str, ...], **options: Any) ->
         jobs=jobs or default_jobs(),
         tell=lambda line: click.echo(line, err=True),
     )
+    if as_json:
+        say_json(summary_of(store))
+        return
     for line in summary_lines(store):
         click.echo(line)
     click.echo(f"Use it: bench run --method cxrcml --data {store}")
@@ -76,12 +86,16 @@ def data_prepare(jobs: int | None, settings: tuple[str, ...], **options: Any) ->
 
 @data.command("verify")
 @click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
-@told_plainly
-def data_verify(store: Path) -> None:
+@JSON
+def data_verify(store: Path, as_json: bool) -> None:
     """Check a prepared store again: its files, its rows and images, and its source if here."""
     from bench.data.summary import summary_lines
     from bench.data.verify import failures, verify_store
 
+    if as_json:
+        checks = [check._asdict() for check in verify_store(store)]
+        say_json(checks)
+        sys.exit(1 if any(check["wrong"] for check in checks) else 0)
     failed = failures(verify_store(store), click.echo)
     if failed:
         click.echo(f"{store}: {failed} checks failed. Delete the folder and prepare it again.")
@@ -94,7 +108,6 @@ def data_verify(store: Path) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--layout", type=click.Choice(["mimic-cxr-lt"]), default="mimic-cxr-lt")
 @click.option("--data", default="phantom:n=600,size=224", show_default=True)
-@told_plainly
 def data_export(folder: Path, layout: str, data: str) -> None:
     """Write a synthetic data set as a published one's files and tables, for trying a reader."""
     from bench.data.export import export
@@ -118,7 +131,6 @@ def data_export(folder: Path, layout: str, data: str) -> None:
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Which images are drawn."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="PNG file.  [default: DATA-CLASS.png]")
-@told_plainly
 def data_show(out: Path | None, **options: Any) -> None:
     """Write a contact sheet of images as a PNG."""
     from bench.data.show import show

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from bench.cli.common import RESULTS, each_of, studies_of, told_plainly
+from bench.cli.common import RESULTS, STUDY, each_of, studies_of
 from bench.errors import UsageError, unknown
 
 
 @click.command()
-@click.argument("study", required=False)
+@STUDY
 @click.option(
     "--format",
     "formats",
@@ -21,12 +21,12 @@ from bench.errors import UsageError, unknown
     help="What to write, separated by commas.",
 )
 @RESULTS
-@told_plainly
 def figures(study: str | None, formats: str, results: Path) -> None:
     """Write the figures of a study, each with caption (.txt) and numbers (.csv), beside its trials.
 
-    Table 2, classes, the long tail, pairs, learning curves; and test images before and after
-    training, where bench run --keep embeddings kept them.
+    Table 2, classes, the long tail, pairs, mean ranks, learning curves, mixture diagnostics; and
+    test images before and after training, where bench run --keep embeddings kept them. That one
+    shows one mark an image: think of it before a figure of real images leaves the house.
     """
     names = studies_of(study, results)
 

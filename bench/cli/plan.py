@@ -6,20 +6,26 @@ from typing import Any
 
 import click
 
-from bench.cli.common import told_plainly
+from bench.cli.common import JSON, say_json
 from bench.cli.run import request_of, selection
 
 
 @click.command()
 @selection
-@told_plainly
-def plan(**options: Any) -> None:
+@JSON
+def plan(as_json: bool, **options: Any) -> None:
     """Show what bench run would do with these options, and how long it may take.
 
     Results are left as they are. Data that are not prepared yet are prepared.
     """
     request = request_of(**options)
-    from bench.runs.forecast import plan_lines
+    from bench.runs.forecast import plan_lines, plan_of
 
-    for line in plan_lines(request, lambda said: click.echo(said, err=True)):
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    if as_json:
+        say_json(plan_of(request, say))
+        return
+    for line in plan_lines(request, say):
         click.echo(line)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import RESULTS, told_plainly
+from bench.cli.common import JSON, RESULTS, say_json
 from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -49,9 +48,8 @@ _ALIGN = ("left", *("right",) * (len(_HEADERS) - 1))
     metavar="NAME",
     help="A finding to map; repeat for several.  [default: the three most probable]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 @RESULTS
-@told_plainly
 def predict(
     images: tuple[Path, ...],
     trial: str,
@@ -96,8 +94,7 @@ def predict(
         for picture, told, paths in zip(pictures, findings, written, strict=True)
     ]
     if as_json:
-        answer = {**predictor.told(), "images": answers, "failed": failed}
-        click.echo(json.dumps(answer, indent=1, allow_nan=False))
+        say_json({**predictor.told(), "images": answers, "failed": failed})
     else:
         _show(predictor.statements, answers, findings)
     for path, why in failed.items():

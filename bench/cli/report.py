@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
-from bench.cli.common import BASELINE, RESULTS, each_of, studies_of, told_plainly
+from bench.cli.common import BASELINE, RESULTS, STUDY, each_of, studies_of
 from bench.report.options import Options
 
 
 @click.command()
-@click.argument("study", required=False)
+@STUDY
 @BASELINE
 @RESULTS
-@told_plainly
 def report(study: str | None, baseline: str | None, results: Path) -> None:
     """Write report.html of a study: its tables and figures, and where each number comes from.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.common import told_plainly
+from bench.cli.common import JSON, say_json
 from bench.errors import ResultsError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@told_plainly
+@JSON
 def reproduce(
     folder: Path,
     name: str,
@@ -42,6 +42,7 @@ def reproduce(
     weights: tuple[str, ...],
     jobs: int,
     device: str,
+    as_json: bool,
 ) -> None:
     """Run a row of a study again, elsewhere, and compare; exit code 0 if nothing differs.
 
@@ -70,10 +71,22 @@ def reproduce(
         )
         records = _records(folder, method, label)
         if records:
-            same = _of_records(records, wanted(sorted(records)), how, data, weights)
+            found = _of_records(records, wanted(sorted(records)), how, data, weights)
         else:
-            same = _of_tables(folder, method, label, wanted, how, data)
-    sys.exit(0 if same else 1)
+            found = _of_tables(folder, method, label, wanted, how, data)
+    if as_json:
+        say_json(asdict(found))
+    else:
+        click.echo("\n".join(found.lines))
+    sys.exit(0 if found.same else 1)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What came of it, for a program and for a person."""
+
+    same: bool
+    lines: list[str]
 
 
 def _records(folder: Path, method: str, label: str) -> dict[Trial, dict[str, Any]]:
@@ -98,7 +111,7 @@ def _of_records(
     how: Request,
     data: str | None,
     weights: tuple[str, ...],
-) -> bool:
+) -> _Found:
     """Runs trials that are there again and compares record with record."""
     from bench.runs.reproduce import compare, made_otherwise, redo, refuse_other_data, request_of
 
@@ -107,11 +120,9 @@ def _of_records(
     request = request_of(first, data, weights, how)
     made = redo(request, chosen, refuse_other_data(first), _say)
     found = [compare(records[trial], made[trial]) for trial in chosen]
-    for one in found:
-        click.echo(str(one))
-    for line in made_otherwise(first, made[chosen[0]]):
-        click.echo(f"Made otherwise: {line}")
-    return all(one.verdict != "differs" for one in found)
+    lines = [str(one) for one in found]
+    lines += [f"Made otherwise: {line}" for line in made_otherwise(first, made[chosen[0]])]
+    return _Found(all(one.same for one in found), lines)
 
 
 def _of_tables(
@@ -121,7 +132,7 @@ def _of_tables(
     wanted: Callable[[list[Trial]], list[Trial]],
     how: Request,
     data: str | None,
-) -> bool:
+) -> _Found:
     """Runs trials of which only the tables are there and compares what these print of them."""
     from bench.report.printed import differing, printed_row
     from bench.runs.layout import Layout
@@ -150,17 +161,16 @@ def _of_tables(
     )
     made = redo(request, chosen, fits, _say)
     compared, found = differing(row, how.results, str(how.study))
-    for line in found:
-        click.echo(f"differs: {line}")
+    lines = [f"differs: {line}" for line in found]
     if not found:
-        click.echo(f"{row.title}: equal to printed precision, in all {compared} values compared.")
+        lines.append(f"{row.title}: equal to printed precision, in all {compared} values compared.")
     here = made[chosen[0]]["provenance"]
     versions = ", ".join(f"{key} {value}" for key, value in here["packages"].items() if value)
-    click.echo(
+    lines.append(
         "The tables do not tell what they were made with. Here: Python "
         f"{here['python']}, {versions}; {here['processor']}, {here['device']}."
     )
-    return bool(compared) and not found
+    return _Found(bool(compared) and not found, lines)
 
 
 def _say(line: str) -> None:

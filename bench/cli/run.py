@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import click
 
-from bench.cli.common import RESULTS, Stopped, pairs_of, told_plainly
+from bench.cli.common import JSON, RESULTS, Stopped, pairs_of, say_json
+from bench.cli.completion import DEVICES, EXECUTORS, METHODS, PRESETS, READERS, complete_study
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,11 +22,17 @@ _STOPPING_S = 15.0
 
 _SELECTION = (
     click.option(
-        "--method", "methods", multiple=True, metavar="NAME|FILE.py", help="Repeat for several."
+        "--method",
+        "methods",
+        multiple=True,
+        metavar="NAME|FILE.py",
+        shell_complete=METHODS,
+        help="Repeat for several.",
     ),
     click.option("--table", type=int, help="Run all rows of the paper's Table 2 or 3."),
     click.option(
         "--data",
+        shell_complete=READERS,
         help="phantom, csv:PATH, NAME:DIR (bench data list) or a prepared folder."
         "  [default: phantom]",
     ),
@@ -32,6 +40,7 @@ _SELECTION = (
         "--test-data",
         multiple=True,
         metavar="DATA",
+        shell_complete=READERS,
         help="Other data that every model scores too; see bench table --on. Repeat for several.",
     ),
     click.option(
@@ -43,6 +52,7 @@ _SELECTION = (
     ),
     click.option(
         "--preset",
+        shell_complete=PRESETS,
         help="tiny, paper or upstream.  [default: tiny; with --weights the methods' own]",
     ),
     click.option(
@@ -70,11 +80,18 @@ _SELECTION = (
         help="Trials at a time, each a process of one thread; with more than there are GPUs they "
         "share them.  [default: one a core, or one a GPU]",
     ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        shell_complete=DEVICES,
+        help="auto, cpu or cuda.",
+    ),
     RESULTS,
     click.option(
         "--study",
         metavar="NAME|FILE.toml",
+        shell_complete=complete_study,
         help="Folder of the results, or a study file to run.  [default: DATA-PRESET]",
     ),
     click.option(
@@ -128,16 +145,26 @@ def request_of(settings: tuple[str, ...], **options: Any) -> Any:
     "--executor",
     default="local",
     show_default=True,
+    shell_complete=EXECUTORS,
     help="Where the trials run: local (processes of this machine), ray or slurm (a cluster).",
 )
-@told_plainly
-def run(**options: Any) -> None:
+@click.option(
+    "--log",
+    multiple=True,
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    help="Also log the epochs there, below STUDY/logs; repeat for several. log.jsonl of every "
+    "trial has them anyway.",
+)
+@JSON
+def run(as_json: bool, **options: Any) -> None:
     """Train and score methods over runs and folds; what is done already is skipped."""
     request = request_of(**options)
     from bench.runs.launch import launch
 
     with _stopping_on_signals():
         summary = launch(request, lambda line: click.echo(line, err=True))
+    if as_json:
+        say_json(asdict(summary) | {"folder": str(summary.folder)})
     left = f", {summary.left} left" if summary.left else ""
     click.echo(
         f"{summary.folder}: {summary.finished} trials finished, {summary.skipped} done before, "

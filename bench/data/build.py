@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -189,7 +190,8 @@ def _run(tasks: Iterator[Task], jobs: int, finished: Callable[[int], None]) -> N
     try:
         while True:
             while len(running) < 2 * jobs and (more := next(tasks, None)) is not None:
-                running.add(pool.submit(_make_part, more))
+                with _uninterrupted():  # what submits also starts the processes
+                    running.add(pool.submit(_make_part, more))
             if not running:
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -204,12 +206,20 @@ def _run(tasks: Iterator[Task], jobs: int, finished: Callable[[int], None]) -> N
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block ends, and never reaches a process that is started inside."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start(parent: int) -> None:
-    """Once in each worker: Ctrl-C is the parent's to decide, and the parent's end is ours."""
-    import signal
+    """Once in each worker: the parent's end is ours. Ctrl-C is for the parent to decide."""
     import threading
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
 
 

@@ -129,7 +129,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """What the manifest of a finished store says; None where there is none, or a spoilt one."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         return None

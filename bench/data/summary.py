@@ -5,12 +5,41 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.data.paths import shown
 from bench.data.store import open_store, read_manifest
 from bench.errors import DataError
 
 _SHOWN = 3
+
+
+def summary_of(store: Path) -> dict[str, Any]:
+    """What `bench data prepare --json` says of a finished store: counts, and no name of an image.
+
+    Raises:
+        DataError: there is no finished store.
+    """
+    manifest = read_manifest(store)
+    if manifest is None:
+        raise DataError(f"No prepared data set at {store}.")
+    dataset = open_store(store)
+    problems = json.loads((store / "problems.json").read_text(encoding="utf-8"))
+    return {
+        "store": str(store),
+        "name": dataset.name,
+        "images": len(dataset),
+        "patients": manifest["patients"],
+        "studies": manifest["studies"],
+        "classes": list(dataset.classes),
+        "labelled": int(dataset.mask.any(axis=0).sum()),
+        "pixels": dataset.size,
+        "synthetic": dataset.synthetic,
+        "fingerprint": dataset.fingerprint,
+        "left_out": dict(manifest["left_out"]),
+        "unreadable": len(dataset.unreadable),
+        "problems": {kind: len(found) for kind, found in problems.items()},
+    }
 
 
 def summary_lines(store: Path) -> Iterator[str]:

@@ -59,6 +59,8 @@ class Config:
     """sgd has momentum 0.9."""
     clip_gradient: float | None = added(None)
     """Largest norm of a step's gradient; None = not clipped."""
+    precision: Literal["float32", "bfloat16"] = added("float32")
+    """Of the products of a training step; weights, optimiser, validation and scores are float32."""
     preprocessing: Literal["common", "own"] = added("common")
     """Pictures as all methods see them (padded to a square), or framed and augmented as the
     method's authors do (`Method.frame`)."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.errors import MethodError, UsageError
 from bench.protocol.method import Card, Fit, find_method, method_names
@@ -71,12 +72,12 @@ def examine(reference: str, methods: tuple[str, ...] = ()) -> Examined:
 def lines_of(found: Examined) -> Iterator[str]:
     """What a person is told, the verdict last."""
     checkpoint = found.checkpoint
-    kinds = Counter(str(t.dtype).removeprefix("torch.") for t in checkpoint.state.values())
+    kinds = _kinds(checkpoint)
     numbers = sum(tensor.numel() for tensor in checkpoint.state.values())
     yield f"file:       {checkpoint.reference}"
     yield f"tensors:    {len(checkpoint.state)}, {numbers:,} numbers"
     yield f"precision:  {', '.join(f'{kind} ({count})' for kind, count in kinds.most_common())}"
-    yield f"sha256:     {checkpoint.digest} ({_known(found)})"
+    yield f"sha256:     {checkpoint.digest} ({_card_entry(found) or 'no card knows it'})"
     yield from found.broken
     exact = [c for c in found.candidates if c.fit.exact]
     for candidate in exact or found.candidates[:1]:
@@ -96,6 +97,26 @@ def lines_of(found: Examined) -> Iterator[str]:
         )
     else:
         yield "verdict:    it fits no method; none of those there are takes such a file."
+
+
+def told_of(found: Examined) -> dict[str, Any]:
+    """The same as plain values: what the file holds, and every method that takes files."""
+    checkpoint = found.checkpoint
+    return {
+        "file": checkpoint.reference,
+        "sha256": checkpoint.digest,
+        "known": _card_entry(found),
+        "tensors": len(checkpoint.state),
+        "numbers": sum(tensor.numel() for tensor in checkpoint.state.values()),
+        "precision": dict(_kinds(checkpoint)),
+        "fits": [candidate.name for candidate in found.candidates if candidate.fit.exact],
+        "methods": [{"name": c.name, **asdict(c.fit)} for c in found.candidates],
+        "not_asked": list(found.broken),
+    }
+
+
+def _kinds(checkpoint: Checkpoint) -> Counter[str]:
+    return Counter(str(t.dtype).removeprefix("torch.") for t in checkpoint.state.values())
 
 
 def convert(checkpoint: Checkpoint, out: Path) -> None:
@@ -122,12 +143,13 @@ def convert(checkpoint: Checkpoint, out: Path) -> None:
         raise MethodError(f"--convert {out}: it cannot be written ({error}).") from error
 
 
-def _known(found: Examined) -> str:
+def _card_entry(found: Examined) -> str | None:
+    """The name under which a card lists exactly this file."""
     for candidate in found.candidates:
         for weights in candidate.card.weights:
             if weights.sha256 == found.checkpoint.digest:
                 return f"{weights.name} on the card of {candidate.name}"
-    return "no card knows it"
+    return None
 
 
 def _candidate_lines(candidate: Candidate) -> Iterator[str]:

@@ -91,6 +91,10 @@ class Method(abc.ABC):
     policies: ClassVar[tuple[Policy, ...]] = POLICIES
     """How it can be asked; a method with a zero-shot procedure of its own adds "own"."""
 
+    loss_on_device: ClassVar[bool] = False
+    """Whether `inputs` and `loss_of` give the loss too. Declared by each class for itself and not
+    inherited, since a subclass may change the loss."""
+
     model: nn.Module
     """What `build` returned; the harness trains its parameters and keeps its state."""
     weights: str = "random"
@@ -98,6 +102,9 @@ class Method(abc.ABC):
     complete: bool = True
     """Whether the given weights are all that a score goes through. `build` says False where a part
     starts from nothing; such weights can be trained from and are not scored as released."""
+    made_by_build: ClassVar[tuple[str, ...]] = ()
+    """Attributes that no file can hold and need not: what `build` makes and training leaves as it
+    is, such as a tokeniser. Those of base classes count as well."""
     vocabulary: tuple[str, ...] | None = None
     """Words or pieces, in their order, that `build` drew from its texts and the modules depend on.
     `build` sets it; where it is set already, `build` reads it in the place of the texts, so that a
@@ -127,6 +134,37 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def score(self, images: Tensor, prompts: Prompts) -> Tensor:
         """(N, C) scores of (N, 1, S, S) uint8 images; higher = more likely present."""
+
+    def encode(self, images: Tensor) -> Any:
+        """What of (N, 1, S, S) uint8 images does not depend on what is asked: computed once for all
+        policies, and of a frozen model once for all trials. A tensor, or a tuple of them.
+        """
+        return images
+
+    def ask(self, prompts: Prompts) -> Callable[[Any], Tensor]:
+        """`score` of what `encode` gave, with all that depends on the prompts alone done before.
+
+        A method that overrides the two defines `score` by them, or not at all; where a subclass
+        defines `score` alone, that is what counts.
+        """
+        return lambda images: self.score(images, prompts)
+
+    def inputs(self, batch: Batch) -> dict[str, Tensor] | None:
+        """What `loss_of` takes of a training batch: tensors on the device, of few shapes in all.
+
+        Asked for where `loss_on_device` is declared; None is a batch, or a configuration, whose
+        loss goes through `loss`.
+        """
+        return None
+
+    def loss_of(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The loss of a training batch as `loss` has it, to rounding, computed on the device alone.
+
+        It asks no tensor for a number, makes none from Python's, has no shape that depends on
+        values, and keeps what it keeps in tensors that `start_epoch` made. The whole step is then
+        recorded once an epoch as a CUDA graph, and this code is not run again.
+        """
+        raise MethodError(f"{type(self).__name__} has no loss_of().")
 
     @classmethod
     def fit(cls, state: Mapping[str, Tensor]) -> Fit | None:
@@ -172,7 +210,13 @@ class Method(abc.ABC):
         return None
 
     def diagnostics(self) -> dict[str, Any]:
-        """Plain values worth keeping in the record; called after training."""
+        """Plain values worth keeping in the record; called after training.
+
+        `clusterings` is drawn by `bench report` and `bench figures` where it is a list of dicts,
+        one a fit of a clustering to the training images: `epoch`, and of `occupancy` (images of
+        each component), `churn`, `nmi` (0 to 1) and `class_purity` (one share a class, or None)
+        what there is. What has another form is kept and not drawn.
+        """
         return {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -181,8 +225,9 @@ class Method(abc.ABC):
         Asked for between epochs, so that a training that is interrupted can be gone on with. Here
         it is every attribute that holds numbers, texts, tensors or arrays, or lists, tuples, sets
         and dicts of them (arrays themselves not inside of these), but for what is the modules' own.
-        A method that keeps anything else, such as an object of its own, adds to it; nothing but
-        tensors and plain values can be kept.
+        A method that keeps anything else, such as an object of its own, adds to it, or names it in
+        `made_by_build`; else no state is kept, and a trial that is interrupted starts over. Nothing
+        but tensors and plain values can be kept.
         """
         from bench.protocol.state import plain_attributes
 

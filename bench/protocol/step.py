@@ -1,7 +1,13 @@
-"""One optimisation step: loss, gradient, optimiser and learning rate, the same for every method."""
+"""One optimisation step: loss, gradient, optimiser and learning rate, the same for every method.
+
+On a GPU the whole of it is one CUDA graph where the method says that its loss needs nothing of the
+host (`Method.loss_on_device`); elsewhere it is the same operations one after the other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +15,7 @@ from torch import Tensor
 
 from bench.protocol.batches import Batch
 from bench.protocol.config import Config
+from bench.protocol.graphed import Graphed, recorder
 from bench.protocol.method import Method
 
 
@@ -17,7 +24,10 @@ class Step:
 
     def __init__(self, method: Method, steps_per_epoch: int) -> None:
         self._method = method
-        self._optimiser = _optimiser(method)
+        self._device = next(method.model.parameters()).device
+        recording = recorder(self._device) if _recordable(method) else None
+        self._graphed = None if recording is None else Graphed(self._step_of, recording)
+        self._optimiser = _optimiser(method, self._device, recorded=recording is not None)
         self._schedule = _Schedule(self._optimiser, method, steps_per_epoch)
         self._parameters = [p for g in self._optimiser.param_groups for p in g["params"]]
 
@@ -28,15 +38,37 @@ class Step:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Trains on a batch and returns its loss, a detached scalar that no later step changes."""
+        inputs = None if self._graphed is None else self._method.inputs(batch)
+        if self._graphed is None or inputs is None:
+            loss = self._update(lambda: self._method.loss(batch))
+        else:
+            loss = self._graphed(inputs)
+        self._schedule.after_step()
+        return loss
+
+    def start_epoch(self) -> None:
+        """Called after the method's `start_epoch`, which may have changed what its loss does."""
+        if self._graphed is not None:
+            self._graphed.forget()
+
+    def _step_of(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self._update(lambda: self._method.loss_of(inputs))
+
+    def _update(self, loss_of: Callable[[], Tensor]) -> Tensor:
         self._optimiser.zero_grad(set_to_none=True)
-        loss = self._method.loss(batch)
+        with self._precision():
+            loss = loss_of()
         loss.backward()
         clip = self._method.config.clip_gradient
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, clip)
         self._optimiser.step()
-        self._schedule.after_step()
         return loss.detach()
+
+    def _precision(self) -> Any:
+        if self._method.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
 
     def after_epoch(self, validation: float | None) -> None:
         """Tells the schedule the validation loss of an epoch."""
@@ -55,8 +87,27 @@ class Step:
         self._schedule.load_state_dict(state["schedule"])
 
 
-def _optimiser(method: Method) -> torch.optim.Optimizer:
+def _recordable(method: Method) -> bool:
+    """Whether steps can be recorded: one-cycle moves the betas, which a recording keeps."""
+    config = method.config
+    return (
+        type(method).__dict__.get("loss_on_device", False)
+        and config.optimiser == "adamw"
+        and config.schedule != "one_cycle"
+    )
+
+
+def _optimiser(method: Method, device: torch.device, *, recorded: bool) -> torch.optim.Optimizer:
     config, groups = method.config, method.parameter_groups()
+    if recorded:
+        # A recording reads the rate from where the schedule writes it.
+        return torch.optim.AdamW(
+            groups,
+            lr=torch.tensor(config.lr, device=device),
+            weight_decay=config.weight_decay,
+            fused=True,
+            capturable=device.type == "cuda",
+        )
     if config.optimiser == "sgd":
         return torch.optim.SGD(
             groups, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay, fused=True

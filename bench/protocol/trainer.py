@@ -88,6 +88,7 @@ def train(
         rate = step.rate
         method.model.train()
         method.start_epoch(epoch, train_part)
+        step.start_epoch()
         rng = np.random.default_rng((*seed, epoch))
         losses = _Losses(epoch, outcome.steps, _READ_EVERY.get(train_part.device.type, 1))
         for batch in train_part.batches(

@@ -11,6 +11,7 @@ import hashlib
 import pathlib
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -167,7 +168,7 @@ def _torch(path: Path) -> Any:
             "trust it, load it where it was made, keep the tensors and save those alone: "
             "safetensors.torch.save_file(state_dict, OUT)."
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+    except (RuntimeError, EOFError, ValueError, OSError, struct.error) as error:
         raise _cut(path, _first_line(error)) from error
 
 

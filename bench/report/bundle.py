@@ -37,6 +37,7 @@ from bench.report.bundle_schema import (
     refuse_nonsense,
     refuse_unlike,
 )
+from bench.report.few import PATIENTS_A_CELL, enough_patients
 from bench.report.options import Options
 from bench.report.results import RowResults, load_results
 from bench.report.tables import ordered_rows
@@ -44,7 +45,7 @@ from bench.runs.record import SCORES, read_scores, replacing
 from bench.runs.study import declared_rows
 from bench.runs.trial import identity_of
 
-PATIENTS_A_CELL, PATIENTS_A_CLASS, DECIMALS = 5, 10, 4
+PATIENTS_A_CLASS, DECIMALS = 10, 4
 _METRICS = ("auroc", "auroc_pooled", "ap")
 
 
@@ -153,15 +154,7 @@ def _large_enough(folder: Path) -> np.ndarray:
             "real data where they were run."
         )
     arrays = read_scores(folder)
-    known, labels, patients = arrays["mask"].astype(bool), arrays["labels"], arrays["patients"]
-    enough = [
-        all(
-            len(np.unique(patients[known[:, c] & (labels[:, c] == present)])) >= PATIENTS_A_CELL
-            for present in (1, 0)
-        )
-        for c in range(labels.shape[1])
-    ]
-    return np.array(enough, dtype=bool)
+    return enough_patients(arrays["labels"], arrays["mask"], arrays["patients"])
 
 
 def _row(

@@ -7,8 +7,10 @@ user names it: then trials of the same data, partition and rows are merged into 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from bench.errors import ResultsError
 from bench.report.bundle_schema import SCHEMA, canonical, read_bundle
 from bench.report.origin import ORIGIN, origins
 from bench.runs.hold import cannot_write, held
-from bench.runs.record import read_records, write_record
+from bench.runs.record import read_records, replacing, write_record
 from bench.runs.trial import place_of, trials_folder
 
 
@@ -43,8 +45,9 @@ def import_bundles(
     """Writes the trials of bundles below `results`; `name` is the study they go to.
 
     Raises:
-        ResultsError: a bundle cannot be trusted, a study of its name is there, or its trials
-            contradict those of the study; nothing is written then.
+        ResultsError: a bundle cannot be trusted, a study of its name is there, is held by a
+            `bench run`, or has trials that contradict the bundle's or stand in their way; nothing
+            is written then.
     """
     if name is not None and not SCHEMA["study"].holds(name):  # type: ignore[attr-defined]
         raise ResultsError(f"--as {name}: a study's name is one folder of letters, digits, . _ -")
@@ -52,13 +55,21 @@ def import_bundles(
     by_study: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
     for file, bundle in bundles:
         by_study.setdefault(name or bundle["study"], []).append((file, bundle))
-    plans = [
-        (study, _to_write(results, study, given, named=name is not None))
-        for study, given in by_study.items()
-    ]
-    return [done for study, planned in plans for done in _written(results, study, planned, say)]
+
+    def plans() -> list[tuple[str, _Planned]]:
+        return [
+            (study, _to_write(results, study, given, named=name is not None))
+            for study, given in by_study.items()
+        ]
+
+    plans()  # refuses before there is a folder to hold
+    with ExitStack() as studies:
+        for study in by_study:
+            studies.enter_context(held(results / study, say))
+        return [done for study, planned in plans() for done in _written(results, study, planned)]
 
 
+_PART = ".import-"
 _Planned = list[tuple[dict[str, Any], list[dict[str, Any]]]]
 
 
@@ -88,9 +99,22 @@ def _to_write(
                 raise _contradiction(file, folder, record, other)
         for record in new:
             _refuse_other_row(file, folder, record, there)
+        _refuse_occupied(file, trials_folder(results, study), new)
         there += new
         planned.append((bundle, new))
     return planned
+
+
+def _refuse_occupied(file: Path, trials: Path, new: Sequence[Mapping[str, Any]]) -> None:
+    """A trial that failed, is damaged or is being run is the user's to remove."""
+    found = [trials / place_of(record["spec"]) for record in new]
+    taken = [str(place) for place in found if os.path.lexists(place)]
+    if taken:
+        raise ResultsError(
+            f"{file}: {len(taken)} of its trials have no finished one in their place, but what "
+            f"failed, is damaged or is being run: {', '.join(taken)}. Finish these with `bench "
+            "run`, delete them, or import it as a study of its own: --as NAME."
+        )
 
 
 def _refuse_other_row(
@@ -123,12 +147,7 @@ def _contradiction(
     file: Path, folder: Path, record: Mapping[str, Any], other: Mapping[str, Any]
 ) -> ResultsError:
     mine, theirs = record["spec"], other["spec"]
-    words = {
-        "fingerprint": "data",
-        "method_code": "method code",
-        "config": "settings",
-        "weights": "weights",
-    }
+    words = {"fingerprint": "data", "method_code": "method code", "config": "settings"}
     keys = ("fingerprint", "folds", "seed", "classes", "prompts", "method_code", "track", "config")
     same_row = (mine["method"], mine["row"]) == (theirs["method"], theirs["row"])
     looked = [
@@ -175,6 +194,7 @@ def _records(bundle: Mapping[str, Any], study: str) -> Iterable[dict[str, Any]]:
                     "study": bundle["study"],
                     "record": trial["record"],
                     "scores": trial["scores"],
+                    "decimals": bundle["decimals"],
                 },
                 "provenance": {key: trial[key] for key in ("python", "device", "packages")}
                 | {"git": trial["commit"] and {"commit": trial["commit"]}},
@@ -234,16 +254,13 @@ def _checkpoints(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"checkpoints": {"files": files, "seen": seen, "seen_by": row["weights_seen_by"]}}
 
 
-def _written(
-    results: Path, study: str, planned: _Planned, say: Callable[[str], None]
-) -> list[Imported]:
+def _written(results: Path, study: str, planned: _Planned) -> list[Imported]:
     folder, trials = results / study, trials_folder(results, study)
     found = []
-    with held(folder, say):
-        try:
-            _move_in(folder, trials, planned)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+    try:
+        _move_in(folder, trials, planned)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     for bundle, records in planned:
         of_all = sum(len(row["trials"]) for row in bundle["rows"])
         classes = bundle["data"]["classes"]
@@ -263,7 +280,9 @@ def _written(
 
 def _move_in(folder: Path, trials: Path, planned: _Planned) -> None:
     """Writes records beside the trials and moves them in, a folder at a time."""
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=folder) as temporary:
+    for left in folder.glob(f"{_PART}*"):  # by an import that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_PART, dir=folder) as temporary:
         part = Path(temporary)
         for _, records in planned:
             for record in records:
@@ -273,7 +292,8 @@ def _move_in(folder: Path, trials: Path, planned: _Planned) -> None:
         for bundle, _ in planned:
             known[bundle["digest"]] = {key: bundle[key] for key in ("digest", "study")}
         listed = [known[digest] for digest in sorted(known)]
-        (folder / ORIGIN).write_text(canonical({"bundles": listed}) + "\n")
+        with replacing(folder / ORIGIN) as partial:
+            partial.write_text(canonical({"bundles": listed}) + "\n")
         for file in sorted(part.glob("*/*/record.json")):
             target = trials / file.parent.relative_to(part)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ def class_table(
     for place, c in enumerate(places):
         name = rows[0].classes[c]
         patients = rows[0].told["data"]["positive_patients"][name]
-        group = "unseen" if name in unseen else _group(name)
+        group = "unseen" if name in unseen else group_of(name)
         line = [words(name), words(group), count(rows[0].positives[name]), count(patients)]
         line += [_cell(row, c, p_values[row.key][place], patients, options) for row in rows]
         lines.append(tuple(line))
@@ -76,7 +76,8 @@ def rarest_first(classes: Sequence[str]) -> list[int]:
     )
 
 
-def _group(name: str) -> str:
+def group_of(name: str) -> str:
+    """The group of a class in the paper's Table 1; `-` for a class that is in none."""
     named = {"rare": RARE, "medium": MEDIUM, "common": COMMON}
     return next((group for group, names in named.items() if name in names), "-")
 

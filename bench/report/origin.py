@@ -18,7 +18,7 @@ def origins(folder: Path) -> list[dict[str, Any]]:
     """Digest and study of every bundle that was imported into a study's folder."""
     try:
         return list(json.loads((folder / ORIGIN).read_text())["bundles"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

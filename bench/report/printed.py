@@ -120,7 +120,7 @@ def _read(file: Path) -> dict[str, Any]:
             f"Cannot read {file}: {error.strerror or error}. Name a folder with trials, or with "
             "the tables that bench table and bench table --table runs write."
         ) from error
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         usable = None
     if not usable:
         raise ResultsError(f"{file} is not as bench table writes it.")

@@ -15,6 +15,7 @@ from bench.errors import ResultsError, UsageError
 from bench.report.external import on_external
 from bench.report.options import METRICS, Group, Options
 from bench.runs.record import SCHEMA, SCORES, digest, external_file, read_record
+from bench.runs.record_form import fault
 from bench.runs.trial import identity_of, place_of, trials_folder
 
 Found = tuple[Path, dict[str, Any]]
@@ -189,15 +190,12 @@ def _records(trials: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         record = exported_record(path) if exported else read_record(folder)
         if record is None or record.get("status") != "done":
             continue
-        try:
-            belongs = folder == trials / place_of(record["spec"])
-            told = (record["data"]["positive_patients"], record["split"]["test"], record["metrics"])
-        except (KeyError, TypeError, ValueError):
+        if (why := fault(record)) is not None:
             raise ResultsError(
-                f"{path} is a finished record without what a table needs. Move the folder away "
-                "and run the trial again."
-            ) from None
-        if belongs and all(told):
+                f"{path} is a finished record without what a table needs ({why}). Move the folder "
+                "away and run the trial again."
+            )
+        if folder == trials / place_of(record["spec"]):
             yield folder, record
 
 
@@ -206,7 +204,7 @@ def exported_record(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text())
         trusted = record["schema"] == SCHEMA and record["digest"] == digest(record)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if trusted else None
 

@@ -6,7 +6,10 @@ parts of a table are the same.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +27,7 @@ from bench.stats.calibration import (
 )
 
 REPLICATES, SEED = 1000, 0
+_SPOILT = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 Pair = tuple[RowResults, RowResults]
 Trials = tuple[tuple[int, int], ...]
@@ -129,11 +133,41 @@ def cross_fitted(row: RowResults, options: Options) -> np.ndarray:
 
 
 def stack(row: RowResults, trials: Trials, policy: str) -> Stack:
-    """The test images of the trials with a row's scores, in the order of the trials."""
-    parts = [read_scores(row.folders[trial], row.scores_file) for trial in trials]
+    """The test images of the trials with a row's scores, in the order of the trials.
+
+    Raises:
+        ResultsError: the arrays of a trial are not those of scores of these classes.
+    """
     names = (policy, "labels", "mask", "rows", "patients", "sources")
+    parts = [_arrays(row.folders[trial] / row.scores_file, names, row) for trial in trials]
     fold = np.repeat(np.arange(len(parts)), [len(part["rows"]) for part in parts])
     return Stack._make((*(np.concatenate([p[name] for p in parts]) for name in names), fold))
+
+
+def _arrays(path: Path, names: Sequence[str], row: RowResults) -> dict[str, np.ndarray]:
+    """Of a trial's file the arrays of those names: three (N, C), then three (N,)."""
+    try:
+        found = read_scores(path.parent, path.name)
+        arrays = {name: found[name] for name in names}
+        n, c = len(arrays["rows"]), len(row.classes)
+        shapes = [arrays[name].shape for name in names]
+        kinds = "".join(arrays[name].dtype.kind for name in names)
+        whole = (
+            shapes == [(n, c)] * 3 + [(n,)] * 3 and kinds[0] == "f" and set(kinds[1:]) <= {*"biu"}
+        )
+        sound = whole and bool(np.isfinite(arrays[names[0]]).all())
+    except (OSError, ValueError, KeyError, AttributeError, MemoryError, *_SPOILT) as error:
+        raise _unlike(path, f"{type(error).__name__}: {error}") from error
+    if not sound:
+        raise _unlike(path, "shapes, types, or scores that are not finite")
+    return arrays
+
+
+def _unlike(path: Path, why: str) -> ResultsError:
+    return ResultsError(
+        f"{path} does not hold the scores of its trial ({why}). Move its folder away and run the "
+        "trial again."
+    )
 
 
 def _defined(a: RowResults, b: RowResults) -> np.ndarray:

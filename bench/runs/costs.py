@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 _RAPL = Path("/sys/class/powercap")
 _STAT = Path("/proc/stat")
 _RESET = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
 
 
 class Meter:
@@ -39,9 +40,7 @@ class Meter:
 
     def read(self) -> dict[str, Any]:
         """`peak_memory_mb`, on a GPU `peak_gpu_memory_mb`, and `energy_j` (joules, or None)."""
-        told: dict[str, Any] = {
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        }
+        told: dict[str, Any] = {"peak_memory_mb": _peak_kb() // 1024}
         if self._gpu is not None:
             import torch
 
@@ -55,6 +54,19 @@ class Meter:
             joules.append(_of_board(self._board, _board(self._gpu)))
         known = [value for value in joules if value is not None]
         return round(sum(known), 1) if known else None
+
+
+def _peak_kb() -> int:
+    """The largest memory of this process so far, or since it was reset.
+
+    The system's count of resources is the last resort: in it a spawned worker starts from what the
+    process had that spawned it (getrusage(2): ru_maxrss is kept across execve).
+    """
+    with suppress(OSError, StopIteration, ValueError):
+        with _STATUS.open() as lines:
+            line = next(line for line in lines if line.startswith("VmHWM:"))
+        return int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class _Processor(NamedTuple):

@@ -24,7 +24,7 @@ from bench.protocol.batches import EVALUATION_BATCH, Split
 from bench.protocol.method import Method
 from bench.protocol.prompts import prompts_digest
 from bench.runs.measure import measure, told_of
-from bench.runs.scoring import arrays_beside, score
+from bench.runs.scoring import Encodings, arrays_beside, score
 from bench.runs.trial import ExternalSet, TrialSpec
 
 _AT_ONCE = 32 * EVALUATION_BATCH  # images in memory beside the training data
@@ -186,12 +186,13 @@ class Examiner:
                 ) from error
 
     def examine(
-        self, method: Method, texts: Sequence[str]
+        self, method: Method, texts: Sequence[str], frozen: Encodings | None = None
     ) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
         """By the name of each set what the record says of it, and its arrays.
 
         Args:
             texts: what the model was trained on, for the words of unseen classes in it.
+            frozen: where encoded images are kept of a model that nothing trains.
 
         Raises:
             MethodError: scores that cannot be ranked.
@@ -202,7 +203,7 @@ class Examiner:
             rows = rows_asked(external, other)
             columns = [other.classes.index(name) for name in external.classes]
             labels, mask = other.labels[rows][:, columns], other.mask[rows][:, columns]
-            scores = self._scores(method, other, rows, external.classes)
+            scores = self._scores(method, other, rows, external.classes, frozen)
             beside = arrays_beside(other, rows, labels, mask)
             arrays[external.name] = scores | beside
             told[external.name] = self._told(external, other, scores, beside, texts)
@@ -220,11 +221,16 @@ class Examiner:
         return Split(other, rows, nothing, nothing, side, self.device, frame)
 
     def _scores(
-        self, method: Method, other: Dataset, rows: np.ndarray, classes: Sequence[str]
+        self,
+        method: Method,
+        other: Dataset,
+        rows: np.ndarray,
+        classes: Sequence[str],
+        frozen: Encodings | None,
     ) -> dict[str, np.ndarray]:
         starts = range(0, len(rows), _AT_ONCE)
         blocks = (self._part(method, other, rows[start : start + _AT_ONCE]) for start in starts)
-        parts = [score(method, block, classes) for block in blocks]
+        parts = [score(method, block, classes, frozen) for block in blocks]
         return {policy: np.concatenate([part[policy] for part in parts]) for policy in parts[0]}
 
     def _told(

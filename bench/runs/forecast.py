@@ -71,7 +71,7 @@ def past_trials(results: Path) -> list[Past]:
                 memory_mb=float(cost["peak_memory_mb"]),
                 gpu_memory_mb=cost.get("peak_gpu_memory_mb"),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # failed, or nothing that can be learnt from
         found.append(past)
     return found
@@ -119,23 +119,59 @@ def plan_lines(request: Request, say: Callable[[str], None]) -> Iterator[str]:
     Raises:
         UsageError, MethodError, DataError: as `bench.runs.layout.lay_out`.
     """
-    layout = lay_out(request, say)
-    planned = plan(layout.specs, request.results, fresh=request.fresh)
-    todo = chosen(planned, request.only, request.limit)
-    rows = len({spec.row_folder for spec in layout.specs})
+    layout, planned, todo, by_row = _planned(request, say)
+    rows = len(by_row)
     yield (
         f"{request.results / layout.study}: {len(planned)} trials (rows x runs x folds: "
         f"{rows} x {request.run_count} x {request.folds})"
     )
-    past = past_trials(request.results)
-    device = _device_name(layout.device)
-    by_row = {spec.row_folder: expected(spec, layout.images, device, past) for spec in layout.specs}
     yield ""
     yield from _table(planned, todo, by_row)
     yield ""
     for reason, count in reasons(planned).items():
         yield f"{count} to redo: {reason}"
     yield from _total(todo, by_row, layout)
+
+
+def plan_of(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
+    """The same as plain values; what is not known of a row's cost is None.
+
+    Raises:
+        UsageError, MethodError, DataError: as `bench.runs.layout.lay_out`.
+    """
+    layout, planned, todo, by_row = _planned(request, say)
+    states = Counter((item.spec.row_folder, item.state) for item in planned)
+    to_run = Counter(spec.row_folder for spec in todo)
+    costs = ("seconds", "memory_mb", "gpu_memory_mb", "source")
+    return {
+        "study": layout.study,
+        "trials": len(planned),
+        "to_run": len(todo),
+        "at_once": min(layout.jobs, len(todo)),
+        "redone_for": reasons(planned),
+        "rows": [
+            {
+                "row": row,
+                **{state: states[row, state] for state in STATES},
+                "to_run": to_run[row],
+                "each": None if one is None else {name: getattr(one, name) for name in costs},
+            }
+            for row, one in by_row.items()
+        ],
+    }
+
+
+def _planned(
+    request: Request, say: Callable[[str], None]
+) -> tuple[Layout, list[Planned], list[TrialSpec], dict[str, Expected | None]]:
+    """The trials, how they stand, those to run, and what one of each row takes."""
+    layout = lay_out(request, say)
+    planned = plan(layout.specs, request.results, fresh=request.fresh)
+    todo = chosen(planned, request.only, request.limit)
+    past = past_trials(request.results)
+    device = _device_name(layout.device)
+    by_row = {spec.row_folder: expected(spec, layout.images, device, past) for spec in layout.specs}
+    return layout, planned, todo, by_row
 
 
 def _table(

@@ -65,5 +65,5 @@ def holder_of(folder: Path) -> str:
     try:
         who = json.loads((folder / HOLDER).read_text())
         return f"process {who['process']} on {who['host']} since {who['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "which has not said who it is yet"

@@ -181,7 +181,7 @@ def _checkpoints(spec: Mapping[str, Any], weights: Sequence[str]) -> tuple[Check
 def _model_files(method: Method, spec: TrialSpec, train: Split) -> dict[str, Writer]:
     import torch
     from PIL import Image
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     sums = [images.sum(dim=0, dtype=torch.int64) for images in train.images()]
     average = torch.stack(sums).sum(0)[0] / len(train)
@@ -198,7 +198,9 @@ def _model_files(method: Method, spec: TrialSpec, train: Split) -> dict[str, Wri
             key: value.detach().cpu().contiguous().clone()
             for key, value in method.model.state_dict().items()
         }
-        files[WEIGHTS] = lambda path: save_file(state, path)
+        # Not save_file, whose error on a full disk is no OSError, and which leaves a temporary file
+        # of its own when it is killed.
+        files[WEIGHTS] = lambda path: path.write_bytes(save(state))
     return files
 
 

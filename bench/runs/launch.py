@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import ResultsError
+from bench.runs.asked import write_asked
 from bench.runs.executors import Executor, Work, find_executor
 from bench.runs.hold import held
 from bench.runs.layout import Layout, lay_out
+from bench.runs.loggers import require
 from bench.runs.plan import Planned, chosen, plan, reasons
 from bench.runs.progress import Progress
-from bench.runs.record import cannot_write
+from bench.runs.record import cannot_write, replacing
+from bench.runs.resume import forget
 from bench.runs.rows import Request
 from bench.runs.study import COPY
 from bench.runs.trial import TrialSpec
@@ -45,20 +48,26 @@ def launch(request: Request, say: Callable[[str], None]) -> Summary:
     request says to keep going.
 
     Raises:
-        UsageError: the request cannot be meant, or its executor is not installed.
+        UsageError: the request cannot be meant, or its executor or a logger is not installed.
         MethodError: weights that cannot be read or are not the method's.
         DataError: the data cannot be used.
         ResultsError: the results folder cannot be written or is held by another run.
     """
     execute = find_executor(request.executor)
+    require(request.log)
     layout = lay_out(request, say)
     folder = request.results / layout.study
     with held(folder, say):
-        _copy_study_file(request.study_file, folder)
         planned = plan(layout.specs, request.results, fresh=request.fresh)
         if not (layout.synthetic or request.fresh):
             _refuse_other_data(planned, folder)
+        _copy_study_file(request.study_file, folder)
+        write_asked(layout.specs, folder)
         todo = chosen(planned, request.only, request.limit)
+        for item in planned:
+            # A process that died between its record and its end leaves a state nobody goes on with.
+            if item.state == "done" or request.fresh:
+                forget(item.spec.folder(request.results))
         _announce(planned, len(todo), say)
         counts = _run(todo, execute, _work(layout, request), request.keep_going, say)
     done = sum(item.state == "done" for item in planned)
@@ -93,6 +102,7 @@ def _run(
     counts = _Counts()
     waiting = {spec.id: spec for spec in todo}
     errors: dict[str, list[str | None]] = {}
+    unlogged: set[str] = set()
 
     with Progress(len(todo), work.jobs) as progress:
 
@@ -101,6 +111,9 @@ def _run(
             counts.finished += outcome.status == "done"
             counts.failed += outcome.status != "done"
             progress.ended(spec, outcome)
+            if outcome.unlogged is not None and outcome.unlogged not in unlogged:
+                unlogged.add(outcome.unlogged)
+                progress.told(f"{outcome.unlogged} (said once; the trials go on)")
             of_row = errors.setdefault(spec.row_folder, [])
             of_row.append(outcome.error)
             hopeless = len(of_row) == _SAME_FAILURES and len({*of_row}) == 1 and of_row[0]
@@ -133,6 +146,7 @@ def _work(layout: Layout, request: Request) -> Work:
         device=layout.device,
         results=request.results.resolve(),
         jobs=layout.jobs,
+        log=request.log,
     )
 
 
@@ -142,7 +156,8 @@ def _copy_study_file(file: Path | None, folder: Path) -> None:
         return
     content = file.read_bytes()
     try:
-        (folder / COPY).write_bytes(content)
+        with replacing(folder / COPY) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise cannot_write(folder, error) from error
 

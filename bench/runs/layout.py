@@ -92,6 +92,11 @@ def _refuse_impossible(request: Request, named: str | None) -> None:
             f"--executor {request.executor} needs --jobs N: how many trials at a time on the "
             "whole cluster."
         )
+    if request.executor != "local" and request.device == "auto":
+        raise UsageError(
+            f"--executor {request.executor} needs --device cpu or cuda: what its nodes have is not "
+            "to be seen from here."
+        )
     if request.seed < 0:
         raise UsageError(f"--seed {request.seed}: a seed is not negative.")
     if named is not None and Path(named).name != named:
@@ -152,7 +157,7 @@ def study_name(
 
 
 def _device(name: str, executor: str) -> str:
-    """The device of the trials. What a cluster's nodes have is not to be seen from here."""
+    """The device of the trials."""
     import torch
 
     if name == "auto":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,11 +27,12 @@ from bench.runs.clock import Clock
 from bench.runs.costs import Meter
 from bench.runs.external import Examiner
 from bench.runs.keep import Keeper
+from bench.runs.loggers import Logs
 from bench.runs.measure import measure, told_of, told_of_weights
 from bench.runs.provenance import provenance
 from bench.runs.record import Writer, write_record
 from bench.runs.resume import ResumeFile
-from bench.runs.scoring import arrays_beside, score
+from bench.runs.scoring import Encodings, arrays_beside, score
 from bench.runs.trial import TrialSpec
 
 VALID_FRACTION = 0.1
@@ -48,6 +49,8 @@ class Outcome:
     error: str | None
     note: str | None = None
     """What the user should know although the trial went on."""
+    unlogged: str | None = None
+    """Why a logger that was asked for does not have it all."""
 
 
 class Ran(NamedTuple):
@@ -67,16 +70,18 @@ def perform(
     device: str,
     results: Path,
     external: Sequence[Dataset] = (),
+    loggers: Sequence[str] = (),
 ) -> Outcome:
     """Runs a trial and writes its record, finished or failed.
 
     Args:
         external: the data sets that `spec.external` speaks of.
+        loggers: names of `bench.runs.loggers.NAMES`; they change nothing of the trial.
 
     A trial whose own code or loss fails is recorded as failed and reported in the outcome; an
     error of the results folder is raised, since no other trial could be kept either.
     """
-    log: list[dict[str, Any]] = []
+    logs = Logs(spec, results, loggers)
     clock = Clock()
     meter = Meter(device)
     resume = ResumeFile(spec, results, device, clock.spent)
@@ -87,7 +92,7 @@ def perform(
     try:
         with _seeded(spec.trial_seed, device):
             examiner = Examiner(spec, dataset, external, torch.device(device))
-            ran = _run(examiner, log, clock, resume)
+            ran = _run(examiner, logs.epoch, clock, resume)
         _assert_plain(ran.told)
         record |= {"status": "done", **ran.told}
     except Exception as failure:  # an adapter is anybody's code and may raise anything
@@ -104,11 +109,12 @@ def perform(
         },
         "provenance": provenance(device),
     }
+    logs.end(record)
     write_record(
         spec.folder(results),
         record,
         scores=None if ran is None else ran.scores,
-        log=log,
+        log=logs.entries,
         external=None if ran is None else ran.external,
         kept=None if ran is None else ran.kept,
     )
@@ -123,10 +129,13 @@ def perform(
         rare=summary.get("rare", {}).get("auroc"),
         error=error,
         note=resume.started_over,
+        unlogged=logs.failure,
     )
 
 
-def _run(examiner: Examiner, log: list[dict[str, Any]], clock: Clock, resume: ResumeFile) -> Ran:
+def _run(
+    examiner: Examiner, log: Callable[[dict[str, Any]], None], clock: Clock, resume: ResumeFile
+) -> Ran:
     spec, dataset, device = examiner.spec, examiner.dataset, examiner.device
     found = find_method(spec.method_reference)
     method = found.cls(found.cls.Config.from_dict(spec.config), _checkpoints(spec))
@@ -164,12 +173,14 @@ def _run(examiner: Examiner, log: list[dict[str, Any]], clock: Clock, resume: Re
     examiner.refuse_fixed_classes(method)
     keeper = Keeper(spec, part, train=outside, test=test)
     keeper.as_built(method)
+    resume.built(method)
+    frozen = _encodings.of(method, spec) if spec.track == "released" else None
     training = Training()
     if spec.track == "trained":
         with clock("train"):
-            training = train(method, part(fit), part(held), spec.trial_seed, log.append, resume)
+            training = train(method, part(fit), part(held), spec.trial_seed, log, resume)
     with clock("score"):
-        scores = score(method, part(test), dataset.classes)
+        scores = score(method, part(test), dataset.classes, frozen)
     labels, mask = dataset.labels[test], dataset.mask[test]
     with clock("measure"):
         metrics = {
@@ -201,7 +212,7 @@ def _run(examiner: Examiner, log: list[dict[str, Any]], clock: Clock, resume: Re
     if spec.external:
         with clock("external"):
             read = [texts[row] for row in (*fit, *held)]
-            told["external"], arrays = examiner.examine(method, read)
+            told["external"], arrays = examiner.examine(method, read, frozen)
     beside = arrays_beside(dataset, test, labels, mask)
     return Ran(told, scores | beside, arrays, keeper.as_trained(method))
 
@@ -239,6 +250,8 @@ def _checkpoints(spec: TrialSpec) -> tuple[Checkpoint, ...]:
 
 # One is kept: the trials of a row come one after the other and read the same weights.
 _read_once = lru_cache(maxsize=1)(load_checkpoint)
+# Of the released row that was scored last.
+_encodings = Encodings()
 
 
 def _assert_plain(told: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -189,8 +190,9 @@ def find_trial(name: str, results: Path) -> Path:
     Raises:
         UsageError: there is no such trial; says which there are with a kept model.
     """
-    if (Path(name).expanduser() / "record.json").is_file():
-        return Path(name).expanduser()
+    given = Path(os.path.expanduser(name))  # Path's own raises where there is no such user
+    if (given / "record.json").is_file():
+        return given
     study, _, rest = name.strip("/").partition("/")
     if rest and (results / study / "trials" / rest / "record.json").is_file():
         return results / study / "trials" / rest
@@ -210,6 +212,6 @@ def find_trial(name: str, results: Path) -> Path:
 def _id(path: Path) -> str | None:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return told.get("id") if isinstance(told, dict) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -24,7 +25,7 @@ class Progress:
         self._done = self._failed = 0
         self._started = time.monotonic()
         self._totals: dict[str, list[float]] = {}
-        self._moving = self._stream.isatty()
+        self._moving = self._stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def __enter__(self) -> Self:
         if self._moving and self._total:

@@ -3,7 +3,7 @@
     record.json   spec, metrics, training history, costs, provenance; `status` inside
     scores.npz    test scores of each prompt policy with labels, mask, patients and sources as codes
     external-NAME.npz    the same of other data that the model scored (`bench run --test-data`)
-    log.jsonl     one line an epoch
+    log.jsonl     one line an epoch; the one file that grows, while a trial trains
     model.safetensors, model.json, mean.png, embeddings.npz    what `bench run --keep` asked for
 
 A folder without a `record.json` whose status is "done" and whose arrays match their checksums does
@@ -112,7 +112,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a trial, finished or failed; None when there is none that can be trusted."""
     try:
         record = json.loads((folder / "record.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         return None
@@ -182,11 +182,12 @@ class replacing:  # reads as a verb at its call sites
         return self._temporary
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            with self._temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(self._temporary, self._target)
-        else:
+        try:
+            if kind is None:
+                with self._temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(self._temporary, self._target)
+        finally:  # a full disk may show as late as in fsync
             self._temporary.unlink(missing_ok=True)
 
 

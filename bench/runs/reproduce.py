@@ -1,7 +1,8 @@
 """Trials run once more, somewhere else, and compared with what there was.
 
 "Identical" is said of scores that are the same to the bit. Where they are not, or are not there to
-compare, six digits of what the tables print decide.
+compare, six digits of what the tables print decide; of an imported trial the digits that its bundle
+has, in the classes that it tells.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Trial = tuple[int, int]
 """Run and fold."""
-Verdict = Literal["identical", "equal to printed precision", "differs"]
+Verdict = Literal["identical", "equal to printed precision", "differs", "not comparable"]
 _GROUPS = ("total", "base", "rare")
 
 
@@ -35,6 +36,11 @@ class Compared:
     what: str
     verdict: Verdict
     detail: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether it came out the same, as far as can be seen."""
+        return self.verdict in ("identical", "equal to printed precision")
 
     def __str__(self) -> str:
         return f"{self.what}: {self.verdict}{self.detail and f': {self.detail}'}"
@@ -138,15 +144,33 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> Compared:
     scores = old.get("scores_sha256") or old.get("origin", {}).get("scores")
     if scores is not None and scores == new["scores_sha256"]:
         return Compared(what, "identical", changed)
-    gaps = list(_gaps(old["metrics"][HEADLINE], new["metrics"][HEADLINE]))
-    if all(settled(a) == settled(b) for _, a, b in gaps):
-        detail = "scores differ, or are not there to compare"
-        return Compared(
-            what, "equal to printed precision", "; ".join(filter(None, (changed, detail)))
-        )
-    name, a, b = max(gaps, key=lambda gap: abs((gap[1] or 0.0) - (gap[2] or 0.0)))
-    detail = f"AUC of {name} was {_auc(a)}, is {_auc(b)}"
-    return Compared(what, "differs", "; ".join(filter(None, (changed, detail))))
+    decimals = old.get("origin", {}).get("decimals")
+    all_gaps = list(_gaps(old["metrics"][HEADLINE], new["metrics"][HEADLINE]))
+    # A bundle that rounds also withholds, so that of its classes without a value nothing is known.
+    gaps = [gap for gap in all_gaps if decimals is None or gap[1] is not None]
+    withheld = len(all_gaps) - len(gaps)
+    hidden = f"of {withheld} classes the bundle tells nothing" if withheld else ""
+
+    def found(verdict: Verdict, detail: str) -> Compared:
+        return Compared(what, verdict, "; ".join(filter(None, (changed, detail, hidden))))
+
+    if not gaps:
+        return found("not comparable", "scores differ, and no AUC is there to compare")
+    apart = [gap for gap in gaps if not _alike(gap[1], gap[2], decimals)]
+    if not apart:
+        digits = "" if decimals is None else f", and the bundle has {decimals} decimals"
+        detail = f"scores differ, or are not there to compare{digits}"
+        return found("equal to printed precision", detail)
+    name, a, b = max(apart, key=lambda gap: abs((gap[1] or 0.0) - (gap[2] or 0.0)))
+    return found("differs", f"AUC of {name} was {_auc(a)}, is {_auc(b)}")
+
+
+def _alike(then: float | None, now: float | None, decimals: int | None) -> bool:
+    """Whether two values are printed alike, or one can be what the other was rounded from."""
+    if decimals is None or then is None or now is None:
+        return settled(then) == settled(now)
+    # What lies between two digits is rounded to either by a difference that no table prints.
+    return abs(then - now) <= 0.5 * 10**-decimals + 1e-6
 
 
 def settled(value: float | None) -> float | None:

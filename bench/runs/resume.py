@@ -21,6 +21,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from bench.protocol.method import Method
+from bench.protocol.state import unkept
 from bench.runs.record import replacing
 from bench.runs.trial import TrialSpec
 
@@ -54,6 +56,14 @@ def read_head(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def forget(folder: Path) -> None:
+    """Removes the file of the trial whose record is in `folder`, and what a killed writer left."""
+    path = resume_path(folder)
+    with suppress(OSError):  # what has been finished stays so
+        for left in (path, *path.parent.glob(f".partial-{path.name}-*")):
+            left.unlink(missing_ok=True)
+
+
 class ResumeFile:
     """Keeps a training's state for `bench.protocol.trainer.train`, and what it has cost so far."""
 
@@ -68,7 +78,8 @@ class ResumeFile:
         """That a file that was there could not be used, and why."""
         # What the attempts before this one had spent when their state was kept.
         self._before: dict[str, Any] = {"seconds": 0.0, "phases": {}, "attempts": 0}
-        self._path = resume_path(spec.folder(results))
+        self._folder = spec.folder(results)
+        self._path = resume_path(self._folder)
         self._device = torch.device(device)
         self._of = spec.config["epochs"]
         self._spent = spent
@@ -79,6 +90,12 @@ class ResumeFile:
             "device": self._device.type,
         }
         self._due = time.monotonic() + LEAST
+        self._method: Method | None = None
+        self._why_not_kept: str | None = None
+
+    def built(self, method: Method) -> None:
+        """To be called when the modules are there, with the method that will be trained."""
+        self._method = method
 
     def load(self) -> dict[str, Any] | None:
         """The state that was kept last; None when there is none that can be gone on with."""
@@ -107,6 +124,13 @@ class ResumeFile:
         started = time.monotonic()
         if started < self._due:
             return
+        if self._method is not None and (names := unkept(self._method)):
+            self._why_not_kept = (
+                f"no file can hold what the method has in {', '.join(names)}; a tokeniser or the "
+                "like goes into Method.made_by_build, else it needs a state_dict() of its own"
+            )
+            self._due = started + LEAST
+            return
         with suppress(OSError, RuntimeError):  # torch's writer raises the latter for the former
             self._write(state())
         now = time.monotonic()
@@ -116,7 +140,7 @@ class ResumeFile:
         """`seconds`, `phases` and number of all attempts; without what they did in vain.
 
         An attempt that was interrupted counts up to the state that it kept. `started_over` says why
-        there was one that could not be gone on with.
+        there was one that could not be gone on with, `not_kept` why no state was kept of this one.
         """
         before, now = self._before, self._spent()
         phases = dict(before["phases"])
@@ -127,14 +151,15 @@ class ResumeFile:
             "phases": phases,
             "attempts": before["attempts"] + 1,
         }
-        why = self.started_over or before.get("started_over")
-        return told if why is None else {**told, "started_over": why}
+        why = {
+            "started_over": self.started_over or before.get("started_over"),
+            "not_kept": self._why_not_kept,
+        }
+        return told | {key: reason for key, reason in why.items() if reason is not None}
 
     def discard(self) -> None:
         """Removes the file, and what a killed writer left of it."""
-        with suppress(OSError):  # what has been finished stays so
-            for path in (self._path, *self._path.parent.glob(f".partial-{self._path.name}-*")):
-                path.unlink(missing_ok=True)
+        forget(self._folder)
 
     def _write(self, state: dict[str, Any]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,6 +222,6 @@ def _head(file: BinaryIO) -> dict[str, Any] | None:
     """The first line of a file; None when it is not one of ours."""
     try:
         head = json.loads(file.readline(1 << 16))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return head if isinstance(head, dict) else None

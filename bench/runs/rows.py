@@ -57,6 +57,8 @@ class Request:
     """Run so many trials at most."""
     keep_going: bool = False
     """Try all trials of a row although its first ones failed in the same way."""
+    log: tuple[str, ...] = ()
+    """Where to log the epochs besides `log.jsonl`: names of `bench.runs.loggers.NAMES`."""
 
     @property
     def study_file(self) -> Path | None:

@@ -9,7 +9,9 @@ out. docs/predict.md has what was measured of it and of the alternatives.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -125,14 +127,14 @@ def write_overlays(
         values, kind = saliency(predictor.method, images[rows], mean, predictor.classes, column)
         maps |= {(row, name): Map(v.numpy(), kind) for row, v in zip(rows, values, strict=True)}
     framed = predictor.method.config.preprocessing == "own"
-    stems = _distinct([picture.path.stem for picture in pictures])
+    names = _file_names([picture.path.stem for picture in pictures], [list(n) for n in named])
     written: list[list[Path]] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
         for row, (picture, findings) in enumerate(zip(pictures, named, strict=True)):
             # In a frame of its own a method may see part of a picture: what it sees is shown.
             seen = Picture(picture.path, images[row, 0].numpy(), (0, 0, *images.shape[-2:]), ())
-            paths = {name: out / f"{stems[row]}-{_slug(name)}.png" for name in findings}
+            paths = {name: out / file for name, file in zip(findings, names[row], strict=True)}
             for name, path in paths.items():
                 page = overlay(seen if framed else picture, maps[row, name], findings[name])
                 page.save(path, format="PNG")
@@ -192,15 +194,32 @@ def _blurred(maps: Tensor) -> Tensor:
     return F.conv2d(F.pad(maps, (0, 0, reach, reach), "replicate"), weights[None, None, :, None])
 
 
-def _distinct(stems: Sequence[str]) -> list[str]:
-    """The stems with a number after those that come again."""
-    seen: dict[str, int] = {}
+def _file_names(stems: Sequence[str], wanted: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Of each picture the files of its findings; no two are one, on no file system.
+
+    >>> _file_names(["a", "a"], [["Lung Opacity"], ["Lung Opacity", "x/y"]])
+    [['a-lung-opacity.png'], ['a-2-lung-opacity.png', 'a-2-x-y.png']]
+    """
+    taken: set[str] = set()
     told = []
-    for stem in stems:
-        seen[stem] = seen.get(stem, 0) + 1
-        told.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
+    for stem, names in zip(stems, wanted, strict=True):
+        slugs = _distinct([re.sub(r"[^\w.()-]+", "-", spelled(name)) for name in names])
+        for number in count(1):
+            base = stem if number == 1 else f"{stem}-{number}"
+            files = [f"{base}-{slug}.png" for slug in slugs]
+            folded = {file.casefold() for file in files}
+            if taken.isdisjoint(folded):
+                break
+        taken |= folded
+        told.append(files)
     return told
 
 
-def _slug(name: str) -> str:
-    return spelled(name).replace(" ", "-")
+def _distinct(words: Sequence[str]) -> list[str]:
+    """The words, with a number after those that are there already."""
+    taken: dict[str, str] = {}
+    for word in words:
+        numbered = (word if number == 1 else f"{word}-{number}" for number in count(1))
+        free = next(one for one in numbered if one.casefold() not in taken)
+        taken[free.casefold()] = free
+    return list(taken.values())

@@ -88,7 +88,10 @@ def paired_cluster_bootstrap(
     of (1 + #{d* <= 0}) and (1 + #{d* >= 0}) over (1 + replicates), so never below 2/(1 + B).
 
     Args:
-        scores_a, scores_b: (N, C). labels: (N, C) 0 or 1. mask: (N, C) bool, True where known.
+        scores_a: (N, C) of one method.
+        scores_b: (N, C) of the other.
+        labels: (N, C) 0 or 1.
+        mask: (N, C) bool, True where known; all if not given.
         patients: (N,) ids.
         folds: (N,) which model scored the image, if there are several. The AUC of a class is then
             the mean over the folds where it is defined. Several runs of one cross-validation are

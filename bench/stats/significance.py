@@ -62,8 +62,8 @@ def corrected_resampled_ttest(
     Args:
         differences: (runs, folds) metric of one row minus metric of the other on the same
             partition; NaN where undefined.
-        n_train, n_test: sizes of the training and the test part; scalars, (folds,) or
-            (runs, folds).
+        n_train: size of the training part; a scalar, (folds,) or (runs, folds).
+        n_test: size of the test part, likewise.
         level: of the confidence interval of the mean, which uses the same variance.
 
     Raises:

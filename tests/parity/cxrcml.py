@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from cxrcml import StudentTMixture, triplet_result
-from cxrcml.density import GEOMETRIES, Parameters
+from cxrcml.density import Parameters
+from cxrcml.full import GEOMETRIES
 from tests.parity import Rule
 
 INPUTS = ("X", "mu0", "Sigma0", "pi0", "tri/E", "tri/c", "tri/alpha")

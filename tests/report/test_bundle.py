@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,9 @@ from bench.report.bundle_names import Names, public_words
 from bench.report.bundle_schema import allowed, canonical, digest_of, read_bundle
 from bench.report.options import TABLES, Options
 from bench.report.tables import make_table
-from bench.runs.record import digest, read_record, read_scores
+from bench.runs.hold import held
+from bench.runs.record import digest, read_record, read_scores, write_record
+from bench.runs.reproduce import compare
 from bench.runs.trial import place_of
 from tests.conftest import REPOSITORY
 from tests.report.studies import scored_study
@@ -370,6 +373,93 @@ def test_trials_that_contradict_the_study_are_refused(
     with pytest.raises(ResultsError, match=said):
         brought(file, results, STUDY)
     assert not _folder(results, TRIALS[1]).exists()
+
+
+def test_what_failed_in_the_place_of_a_trial_is_named_and_nothing_is_imported(
+    results: Path,
+) -> None:
+    file = written(results)
+    failed = _folder(results, TRIALS[1])
+    record = json.loads((failed / "record.json").read_text())
+    shutil.rmtree(results / STUDY / "trials")
+    failed_record = {"status": "failed", "id": record["id"], "spec": record["spec"], "error": "x"}
+    write_record(failed, failed_record, scores=None, log=[])
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    with pytest.raises(
+        ResultsError, match=rf"1 of its trials .*{TRIALS[1]}/run-00_fold-2\. Finish"
+    ):
+        brought(file, results, STUDY)
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+    shutil.rmtree(failed)
+    brought(file, results, STUDY)
+    assert all(read_record(_folder(results, row)) for row in TRIALS)
+
+
+def test_trials_that_come_while_an_import_waits_to_begin_are_not_overlooked(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another `bench run` ends between the first look and the hold."""
+    file = written(results)
+    folder = _folder(results)
+    aside = folder.rename(results / "aside")
+    shutil.rmtree(_folder(results, TRIALS[1]).parent)
+
+    def late(study: Path, say: Callable[[str], None]) -> Any:
+        aside.rename(folder)
+        change(folder, lambda record: record["spec"].update(seed=5))
+        change(folder, lambda record: record.update(id="0" * 16))
+        return held(study, say)
+
+    monkeypatch.setattr("bench.report.bundle_import.held", late)
+    with pytest.raises(ResultsError, match="differ in seed"):
+        brought(file, results, STUDY)
+    assert not _folder(results, TRIALS[1]).exists()
+
+
+def test_what_a_killed_import_left_is_swept(results: Path, tmp_path: Path) -> None:
+    left = tmp_path / "there" / "elsewhere" / ".import-x" / "row"
+    left.mkdir(parents=True)
+    folder = brought(written(results), tmp_path / "there", "elsewhere")
+    assert not left.parent.exists()
+    assert not list(folder.glob(".*import*"))
+
+
+@pytest.mark.parametrize("path", [".slurm/7.sh", ".import-x/row/record.json", "trials/r/x.json"])
+def test_git_ignores_what_stays_on_the_users_machine(path: str) -> None:
+    if not (REPOSITORY / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("no git checkout")
+    asked = ["git", "check-ignore", "--no-index", "-q", f"results/any/{path}"]
+    assert subprocess.run(asked, cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_an_imported_real_trial_that_is_run_again_is_not_said_to_differ(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_real(results)
+    monkeypatch.setattr("bench.report.bundle.PATIENTS_A_CELL", 2)
+    monkeypatch.setattr("bench.report.bundle.PATIENTS_A_CLASS", 2)
+    theirs = brought(written(results), results, "elsewhere") / "trials" / TRIALS[0]
+    old = read_record(theirs / "run-00_fold-2")
+    new = json.loads((_folder(results) / "record.json").read_text())
+    assert old is not None
+    assert compare(old, new).verdict == "identical"
+    new["scores_sha256"] = "0" * 64  # as on a machine of another kind
+    values = [entry["auroc"] for entry in old["metrics"]["pair"]["classes"]]
+    withheld = sum(value is None for value in values)
+    assert 0 < withheld < len(values)
+    found = compare(old, new)
+    assert found.verdict == "equal to printed precision"
+    assert f"the bundle has 4 decimals; of {withheld} classes the bundle tells nothing" in str(
+        found
+    )
+    told = [c for c, value in enumerate(values) if value is not None]
+    new["metrics"]["pair"]["classes"][told[0]]["auroc"] += 1e-3
+    found = compare(old, new)
+    assert (found.verdict, found.same) == ("differs", False)
+    for c in told:
+        old["metrics"]["pair"]["classes"][c]["auroc"] = None
+    found = compare(old, new)
+    assert (found.verdict, found.same) == ("not comparable", False)
 
 
 def test_an_imported_study_is_not_exported_again(results: Path) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -23,8 +25,12 @@ from bench.errors import ResultsError
 from bench.report.figures.classes import class_numbers, heatmap_figure, tail_figure
 from bench.report.figures.clusters import measured, neighbour_shares
 from bench.report.figures.differences import pair_figure
-from bench.report.figures.drawing import Drawing
-from bench.report.figures.embeddings import class_colours
+from bench.report.figures.drawing import Drawing, write_drawing
+from bench.report.figures.embeddings import (
+    class_colours,
+    embedding_figure,
+    in_their_own_order,
+)
 from bench.report.figures.intervals import patient_intervals
 from bench.report.figures.kept import (
     MOST,
@@ -34,13 +40,18 @@ from bench.report.figures.kept import (
     kept_embeddings,
     shown_class,
 )
+from bench.report.figures.mixture import mixture_figure
 from bench.report.figures.overall import table_figure
+from bench.report.figures.ranks import ranks_figure
 from bench.report.figures.style import styled
 from bench.report.options import Options
+from bench.report.page.class_figures import frequency_figure
+from bench.report.page.training_figures import mixture_figure as page_mixture
 from bench.report.results import RowResults, load_results
 from bench.report.scores import REPLICATES, SEED, drawn_trials, stack
 from bench.runs.record import EMBEDDINGS, digest, read_scores, sha256_of
 from bench.stats.bootstrap import paired_cluster_bootstrap
+from tests.report.page_study import page_study
 from tests.report.studies import CLASSES, made, scored_study, study
 
 STEMS = ("classes", "embeddings", "learning", "long-tail", "pairs", "table2")
@@ -118,7 +129,7 @@ def by_class(results: Path) -> tuple[list[RowResults], Drawing, Drawing]:
     numbers = class_numbers("s", rows, intervals, OPTIONS)
     with styled():
         heatmap = heatmap_figure("s", rows, numbers, OPTIONS)
-        return rows, heatmap, tail_figure("s", rows, intervals, numbers, OPTIONS)
+        return rows, heatmap, tail_figure("s", rows, OPTIONS)
 
 
 def marks(figure: Figure, marker: str) -> list[list[tuple[float, float]]]:
@@ -224,15 +235,110 @@ def test_an_auc_below_chance_is_marked(tmp_path: Path) -> None:
     assert "† below chance" in " ".join(drawn.caption)
 
 
-def test_the_long_tail_curve_has_counts_and_aucs_of_the_table_of_classes(results: Path) -> None:
+def test_the_long_tail_curve_is_that_of_the_page(results: Path) -> None:
     rows, _, drawn = by_class(results)
     lines = {line["class"]: line for line in made(results, "classes").records()}
     for row, rare, common in zip(
         rows, marks(drawn.figure, "^"), marks(drawn.figure, "o"), strict=True
     ):
         azygos, edema = lines["Azygos Lobe"], lines["Edema"]
-        assert rare == [(azygos["n_pos"], azygos[f"{row.name}_auc"])]
-        assert common == [(edema["n_pos"], edema[f"{row.name}_auc"])]
+        assert rare == [(azygos["patients"], azygos[f"{row.name}_auc"])]
+        assert common == [(edema["patients"], edema[f"{row.name}_auc"])]
+    page = frequency_figure(rows, OPTIONS)
+    told = [
+        (n["title"], n["class"], str(n["patients"]), f"[{n['low']:.3f}, {n['high']:.3f}]")
+        for n in drawn.numbers
+        if n["auc"] is not None
+    ]
+    assert told == [
+        (line.cells[0], line.cells[1], line.cells[3], line.cells[5])
+        for line in page.lines
+        if line.cells[4] != "undefined"
+    ]
+
+
+def test_a_class_whose_count_a_bundle_withheld_has_no_mark(results: Path) -> None:
+    for folder in (results / "s" / "trials").glob("*/*"):
+        record = json.loads((folder / "record.json").read_text())
+        counts = record["data"]["positive_patients"] | {"Azygos Lobe": None}
+        metrics = record["metrics"]
+        for told in metrics.values():
+            for entry in told["classes"]:
+                entry |= {"n_pos": None} if entry["class"] == "Azygos Lobe" else {}
+        data = record["data"] | {"positive_patients": counts}
+        change(folder, data=data, metrics=metrics)
+    options = Options(min_patients=0)
+    with styled():
+        drawn = tail_figure("s", load_results(results, "s", options), options)
+    assert marks(drawn.figure, "^") == [[], []]
+    assert "withheld have no mark" in " ".join(drawn.caption)
+    frequency_figure(load_results(results, "s", options), options)
+
+
+def test_a_dollar_in_a_title_is_a_dollar(results: Path) -> None:
+    rows = [replace(row, title="a $x$ b") for row in rows_of(results)]
+    with styled():
+        drawn = tail_figure("s", rows, OPTIONS)
+        titles = [axis.title for axis in drawn.figure.axes]
+    assert not any(title.get_parse_math() for title in titles)
+
+
+def test_ranks_and_mixtures_are_the_numbers_of_the_page(tmp_path: Path) -> None:
+    page_study(tmp_path)
+    rows = load_results(tmp_path, "s", OPTIONS)
+    with styled():
+        ranks = ranks_figure("s", rows, None, OPTIONS)
+        mixture = mixture_figure("s", rows, OPTIONS)
+        for drawn in (ranks, mixture):
+            write_drawing(drawn, tmp_path, ("svg",))
+    assert [n["mean_rank_a"] for n in ranks.numbers] == [1.0, 1.0, 2.0]
+    assert "cxrcml  " in texts(ranks.figure) or "  cxrcml" in texts(ranks.figure)
+    page = page_mixture(rows)
+    assert page is not None
+    assert [(n["title"], n["what"], f"{n['value']:.3f}") for n in mixture.numbers] == [
+        line.cells for line in page.lines
+    ]
+    with styled(), pytest.raises(ResultsError, match="tells of a clustering"):
+        mixture_figure("s", rows[:1], OPTIONS)
+    with styled(), pytest.raises(ResultsError, match="two rows of one track"):
+        ranks_figure("s", rows[:1], None, OPTIONS)
+
+
+def test_marks_of_images_are_not_in_the_order_of_the_data() -> None:
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    shown = np.arange(50) % 7
+    other = np.random.default_rng(1).permutation(50)
+    one, two = in_their_own_order(points, shown), in_their_own_order(points[other], shown[other])
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert sorted(map(tuple, one[0])) == sorted(map(tuple, points))
+
+
+def test_marks_of_real_images_are_pixels(results: Path) -> None:
+    def rasterised() -> set[bool]:
+        with styled():
+            drawn = embedding_figure("s", rows_of(results), OPTIONS)
+        assert "One mark an image" in " ".join(drawn.caption)
+        return {bool(c.get_rasterized()) for c in drawn.figure.findobj(PathCollection)}
+
+    assert rasterised() == {False}
+    for folder in (results / "s" / "trials").glob("*/*"):
+        data = json.loads((folder / "record.json").read_text())["data"]
+        change(folder, data=data | {"synthetic": False})
+    assert rasterised() == {True}
+
+
+def test_a_figure_that_cannot_be_renamed_leaves_nothing_beside_it(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, drawn, _ = by_class(results)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with styled(), pytest.raises(ResultsError, match="No space left"):
+        write_drawing(drawn, tmp_path / "figures", ("svg",))
+    assert list((tmp_path / "figures").iterdir()) == []
 
 
 def test_an_interval_is_that_of_the_draws_of_the_tables(results: Path) -> None:
@@ -265,7 +371,7 @@ def test_without_scores_figures_come_without_intervals_and_say_so(tmp_path: Path
     assert "without scores per image" in caption_of(results, "table2")
     assert "No intervals over patients" in caption_of(results, "pairs")
     assert {n["patients_low"] for n in numbers_of(results, "classes")} == {""}
-    assert "± sd over runs" in caption_of(results, "long-tail")
+    assert "new training sets" in caption_of(results, "long-tail")
 
 
 def test_a_figure_that_the_records_are_not_enough_for_names_the_command(tmp_path: Path) -> None:

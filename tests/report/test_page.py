@@ -22,8 +22,8 @@ from bench.errors import UsageError
 from bench.report.options import Options
 from bench.report.page.curves import row_curves
 from bench.report.page.origin import run_command
-from bench.report.page.ranks import mean_ranks
 from bench.report.page.write import write_page
+from bench.report.ranks import mean_ranks
 from bench.report.results import load_results
 from bench.report.tables import make_table
 from bench.runs.record import read_record, read_scores, write_record
@@ -207,7 +207,7 @@ def test_settings_weights_and_track_are_in_the_command() -> None:
     }
     assert run_command(told, 1) == (
         "bench run --method ./m.py --data phantom --preset paper --weights best.pt "
-        "--track released --set nu=2.0 --set soft=true --folds 5 --runs 1 --seed 3 --study s"
+        "--track released --set nu=2.0 --set soft=True --folds 5 --runs 1 --seed 3 --study s"
     )
 
 

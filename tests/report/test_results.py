@@ -95,6 +95,50 @@ def test_a_record_without_what_a_table_needs_is_named(tmp_path: Path) -> None:
         load_results(tmp_path, "s", Options())
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("metrics", "pair", "classes", 0, "class"), "Hernia"),
+        (("metrics", "pair", "classes", 0, "auroc"), "0.9"),
+        (("metrics", "pair", "classes", 0, "auroc"), 1e308),
+        (("metrics", "pair", "classes", 0, "n_pos"), 0),
+        (("metrics", "pair"), []),
+        (("metrics",), {}),
+        (("data", "positive_patients"), {"Edema": 30}),
+        (("data", "images"), "many"),
+        (("spec", "folds"), 10**12),
+        (("spec", "run"), "0"),
+        (("spec", "fold"), 7),
+        (("spec", "classes"), ["Edema", "Edema", "Fibrosis"]),
+        (("split", "test"), 10**30),
+    ],
+)
+def test_a_record_that_cannot_be_is_refused_in_a_sentence(
+    tmp_path: Path, place: tuple[Any, ...], value: object
+) -> None:
+    """Its digest fits: anybody can write one."""
+    study(tmp_path)
+    folder = spec("cxrcml", 0, 1).folder(tmp_path)
+    told: Any = _read(folder)
+    *above, last = place
+    part = told
+    for key in above:
+        part = part[key]
+    part[last] = value
+    write_record(folder, told, scores=None, log=[])
+    with pytest.raises(ResultsError, match=f"without what a table needs .*{place[0]}"):
+        load_results(tmp_path, "s", Options())
+
+
+def test_a_record_nested_too_deeply_is_as_good_as_none(tmp_path: Path) -> None:
+    study(tmp_path)
+    folder = spec("cxrcml", 0, 1).folder(tmp_path)
+    (folder / "record.json").write_text('{"spec":' * 100_000)
+    (row,) = [r for r in load_results(tmp_path, "s", Options()) if r.method == "cxrcml"]
+    assert (0, 1) not in row.folders
+    assert list(status_lines(tmp_path, "s"))
+
+
 def test_no_nan_is_said_where_the_baseline_is_undefined(tmp_path: Path) -> None:
     for run in range(2):
         for fold in range(2):

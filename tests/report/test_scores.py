@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bench.errors import ResultsError
 from bench.report.options import Options
 from bench.report.results import load_results
 from bench.report.scores import REPLICATES, SEED, drawn_trials, patient_bootstraps, stack
-from bench.runs.record import read_record, read_scores, write_record
+from bench.runs.record import read_record, read_scores, sha256_of, write_record
 from bench.stats.bootstrap import paired_cluster_bootstrap
 from bench.stats.calibration import brier, cross_fitted_f1, cross_fitted_probabilities
 from tests.report.studies import FOLDS, made, notes, rows_of, scored_study, spec
@@ -131,3 +132,34 @@ def test_scores_that_were_changed_do_not_count(tmp_path: Path) -> None:
     path = spec("cxrcml", 0, 0).folder(tmp_path) / "scores.npz"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert rows_of(tmp_path)["cxrcml"]["trials"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pair": None},
+        {"pair": np.full((3, 3), 0.5)},
+        {"pair": np.array("text")},
+        {"patients": np.zeros((2, 2), np.int32)},
+        {"labels": np.array([None])},
+    ],
+)
+def test_arrays_that_are_no_scores_of_the_trial_are_refused_in_a_sentence(
+    tmp_path: Path, change: dict[str, np.ndarray | None]
+) -> None:
+    """Their checksum fits: anybody can write one."""
+    scored_study(tmp_path, QUALITY)
+    folder = spec("cxrcml", 0, 0).folder(tmp_path)
+    arrays = {k: v for k, v in (read_scores(folder) | change).items() if v is not None}
+    np.savez(folder / "scores.npz", **arrays)  # type: ignore[arg-type]
+    record = read_record_unchecked(folder)
+    write_record(folder, record, scores=None, log=[])
+    (row,) = [r for r in load_results(tmp_path, "s", Options()) if r.method == "cxrcml"]
+    with pytest.raises(ResultsError, match=r"scores\.npz does not hold the scores of its trial"):
+        stack(row, ((0, 0),), "pair")
+
+
+def read_record_unchecked(folder: Path) -> dict[str, object]:
+    """The record with the checksum of the scores as they are now."""
+    told: dict[str, object] = json.loads((folder / "record.json").read_text())
+    return told | {"scores_sha256": sha256_of(folder / "scores.npz")}

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.report.status import status_lines
+from bench.report.status import status_lines, status_of
+from bench.runs.asked import Asked, read_asked, write_asked
 from bench.runs.record import write_record
 from bench.runs.trial import TrialSpec
 from tests.runs.test_trial import SPEC
@@ -66,12 +68,47 @@ def test_costs_are_summed_over_all_trials(tmp_path: Path) -> None:
     assert "at most 2.0 GB of memory a worker; 2 kWh in 2 of 3 trials" in told
 
 
-def test_a_matrix_that_is_too_wide_is_left_to_the_counts(tmp_path: Path) -> None:
+def test_a_matrix_that_is_too_wide_goes_on_below(tmp_path: Path) -> None:
     _record(tmp_path, 99, 0)
     lines = _lines(tmp_path)
     assert "1 done, 499 missing" in lines[1]
     assert all(len(line) <= 100 for line in lines)
-    assert "....." not in "\n".join(lines)
+    assert "".join(lines[2:9]).split() == ["....."] * 99 + ["#...."]
+
+
+def test_what_was_asked_for_and_never_begun_is_missing(tmp_path: Path) -> None:
+    done = _record(tmp_path, 0, 0)
+    other = replace(SPEC, method="another", folds=2)
+    asked = [replace(SPEC, run=run, fold=fold) for run in range(3) for fold in range(5)]
+    asked += [replace(other, run=0, fold=fold) for fold in range(2)]
+    write_asked(asked, tmp_path / SPEC.study)
+    lines = _lines(tmp_path)
+    assert lines[0] == f"{SPEC.study}: 1 of 17 trials done"
+    told = {row["row"]: row["trials"] for row in status_of(tmp_path, SPEC.study)["rows"]}
+    assert len(told[done.row_folder]) == 15
+    assert [trial["state"] for trial in told[other.row_folder]] == ["missing"] * 2
+
+
+def test_what_was_asked_last_of_a_row_holds_and_other_rows_that_are_begun_stay(
+    tmp_path: Path,
+) -> None:
+    _record(tmp_path, 0, 0)
+    study, other = tmp_path / SPEC.study, replace(SPEC, method="another")
+    write_asked([replace(SPEC, run=9), other], study)
+    write_asked([replace(SPEC, run=1)], study)
+    assert read_asked(study) == {SPEC.row_folder: Asked(2, 5)}
+    write_asked([other], study)
+    assert read_asked(study) == {SPEC.row_folder: Asked(2, 5), other.row_folder: Asked(1, 5)}
+    (study / "asked.json").write_text("[[")
+    assert read_asked(study) == {}
+
+
+def test_folders_that_somebody_kept_aside_are_no_trials(tmp_path: Path) -> None:
+    folder = _record(tmp_path, 0, 0).folder(tmp_path)
+    before = _lines(tmp_path)
+    shutil.copytree(folder, folder.with_name("run-00_fold-0.old"))
+    shutil.copytree(folder.parent, folder.parent.with_name(f"{folder.parent.name}.bak"))
+    assert _lines(tmp_path) == before
 
 
 def test_a_study_with_nothing_finished_yet_is_no_error(tmp_path: Path) -> None:

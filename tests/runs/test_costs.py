@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,3 +102,22 @@ def test_the_peak_of_an_earlier_trial_is_forgotten() -> None:
     del large
     second = Meter("cpu").read()["peak_memory_mb"]
     assert first - second > 200
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it")
+def test_a_workers_peak_is_not_that_of_the_process_that_started_it() -> None:
+    large = np.ones(50_000_000)
+    told = "from bench.runs.costs import Meter; print(Meter('cpu').read()['peak_memory_mb'])"
+    done = subprocess.run(
+        [sys.executable, "-c", told], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    del large
+    assert int(done.stdout) < 200
+
+
+def test_where_the_system_has_no_proc_the_peak_is_still_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "_STATUS", tmp_path / "none")
+    assert Meter("cpu").read()["peak_memory_mb"] > 10

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from bench.data.dataset import load_dataset
 from bench.errors import ResultsError
 from bench.runs.executors.local import execute
 from bench.runs.hold import held
-from bench.runs.perform import Outcome
+from bench.runs.layout import specs_of
+from bench.runs.perform import Outcome, perform
 from bench.runs.record import read_record, write_record
+from bench.runs.rows import Request, resolve_rows
 from bench.runs.trial import TrialSpec
-from tests.runs.test_invariance import Study
+from tests.runs.test_invariance import DATA, Study
 from tests.runs.test_trial import SPEC
 
 
@@ -83,6 +86,19 @@ def _done_well(spec: TrialSpec, outcome: Outcome) -> None:
 def _done(spec: TrialSpec, results: Path) -> bool:
     record = read_record(spec.folder(results))
     return record is not None and record["status"] == "done"
+
+
+def test_a_disk_that_is_full_before_the_model_is_kept_is_told_plainly(disk: Disk) -> None:
+    dataset = load_dataset(DATA)
+    settings = {"epochs": "1", "text": "meta"}
+    request = Request(methods=("chexzero",), settings=settings, folds=2, keep=("model",))
+    spec = next(specs_of(request, resolve_rows(request, print), DATA, dataset, "s"))
+    with pytest.raises(ResultsError, match=r"No space left on device. Free some space and run"):
+        perform(spec, dataset, "cpu", disk.folder)
+    assert read_record(spec.folder(disk.folder)) is None
+    # Half a file would keep the disk full.
+    left = {path.name for path in spec.folder(disk.folder).iterdir()}
+    assert left <= {"scores.npz", "log.jsonl", "model.json", "mean.png"}
 
 
 def test_a_read_only_folder_is_refused_before_anything_is_computed(disk: Disk) -> None:

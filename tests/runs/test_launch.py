@@ -103,6 +103,9 @@ def test_a_held_folder_says_by_whom_and_is_free_afterwards(tmp_path: Path) -> No
         ({"device": "meta"}, "not a device"),
         ({"seed": -1}, "a seed is not negative"),
         ({"study": "a/b"}, "one folder, without"),
+        ({"executor": "ray", "device": "cpu"}, "ray needs --jobs"),
+        ({"executor": "ray", "jobs": 2}, "ray needs --device cpu or cuda"),
+        ({"executor": "slurm", "jobs": 2}, "slurm needs --device cpu or cuda"),
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused(
@@ -168,3 +171,19 @@ def test_only_failed_trials_or_a_few_are_run_when_asked_for(engine: Engine) -> N
     again = launch(replace(BOTH, only=("failed",)), print)
     assert engine.tried == ["chexzero 0.0", "chexzero 0.1"]
     assert (again.skipped, again.finished, again.failed, again.left) == (1, 0, 2, 9)
+
+
+def test_the_state_of_an_interruption_goes_where_a_trial_is_finished_or_begun_anew(
+    engine: Engine, tmp_path: Path
+) -> None:
+    request = replace(REQUEST, runs=1, limit=1, results=tmp_path)
+    launch(request, print)
+    done, missing = (
+        next(tmp_path.glob("*/trials/*")) / f"run-00_fold-{fold}.resume" for fold in range(2)
+    )
+    for path in (done, missing):
+        path.write_bytes(b"state")
+    launch(replace(request, only=("failed",)), print)
+    assert (done.exists(), missing.exists()) == (False, True)
+    launch(replace(request, only=("failed",), fresh=True), print)
+    assert not missing.exists()

@@ -100,6 +100,12 @@ def test_a_trial_goes_by_its_folder_its_place_and_its_id(kept_trial: Path) -> No
         find_trial("s/chexzero/run-00_fold-0", results)
 
 
+@pytest.mark.parametrize("name", ["~nobody-of-that-name", "~nobody-of-that-name/x", "~"])
+def test_a_trial_of_a_user_there_is_not_is_unknown(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No trial '~"):
+        find_trial(name, tmp_path)
+
+
 def test_results_without_a_kept_model_say_how_to_keep_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none in .* has kept its model. Run: bench run .*--keep"):
         find_trial("x", tmp_path)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,52 @@ def test_losses_that_are_read_late_name_the_same_step_and_have_the_same_mean() -
         late.add(torch.tensor(value))
     with pytest.raises(TrialError, match="in epoch 2 at step 11"):
         late.mean()
+
+
+_COUNTING = """
+import types
+import numpy as np
+import torch
+from methods.chexzero import CheXzero
+class Counting(CheXzero):
+    {declared}
+    def build(self, classes, texts, device):
+        self.seen = {made}
+        return super().build(classes, texts, device)
+"""
+_OWN_STATE = "def state_dict(self): return {'values': {}, 'arrays': {}}"
+
+
+@pytest.mark.parametrize(
+    ("made", "declared", "kept"),
+    [
+        ("np.float64(0)", "pass", False),
+        ("[np.zeros(2)]", "pass", False),
+        ("types.SimpleNamespace(steps=0)", "pass", False),
+        ("torch.nn.Linear(2, 2)", "pass", False),
+        ("types.SimpleNamespace(steps=0)", "made_by_build = ('seen',)", True),
+        ("types.SimpleNamespace(steps=0)", _OWN_STATE, True),
+        ("[0.0, {'a': torch.zeros(2)}]", "pass", True),
+    ],
+)
+def test_of_what_no_file_can_hold_no_state_is_kept_and_the_record_says_why(
+    tmp_path: Path, data: Dataset, made: str, declared: str, kept: bool
+) -> None:
+    file = tmp_path / "counting.py"
+    file.write_text(_COUNTING.format(made=made, declared=declared))
+    spec = replace(_spec(data, epochs="1"), method_reference=str(file))
+    written: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResumeFile, "_write", lambda self, state: written.append(state))
+        assert perform(spec, data, "cpu", tmp_path).error is None
+    assert bool(written) is kept
+    record = read_record(spec.folder(tmp_path))
+    assert record is not None
+    assert ("seen" in record["cost"].get("not_kept", "")) is not kept
+
+
+@pytest.mark.parametrize("name", ["cxrcml", "chexzero", "medclip", "medklip", "slip", "supervised"])
+def test_the_state_of_our_methods_is_kept(tmp_path: Path, data: Dataset, name: str) -> None:
+    spec = _spec(data, name, epochs="1")
+    _interrupted(spec, data, tmp_path, after=1)
+    assert resume_path(spec.folder(tmp_path)).exists()

@@ -17,7 +17,7 @@ from bench.protocol.method import find_method
 from bench.protocol.prompts import prompts_for
 from bench.runs.cohort import Finding
 from bench.runs.predict import Picture, Predictor, read_pictures
-from bench.runs.saliency import Map, attributions, overlay, saliency, write_overlays
+from bench.runs.saliency import Map, _file_names, attributions, overlay, saliency, write_overlays
 
 FINDING = "Pleural Effusion"
 COLUMN = CLASSES.index(FINDING)
@@ -170,3 +170,16 @@ def test_overlays_are_named_by_image_and_finding(predictor: Predictor, tmp_path:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UsageError, match=r"--saliency .*file cannot be written"):
         write_overlays(predictor, pictures, wanted, tmp_path / "file")
+
+
+def test_no_map_takes_the_place_of_another_and_none_leaves_the_folder() -> None:
+    stems = ["a", "a", "a-2", "A", "a-b"]
+    wanted = [["C"], ["C"], ["C", "c"], ["C"], ["C"]]
+    files = [name for names in _file_names(stems, wanted) for name in names]
+    assert files[:3] == ["a-c.png", "a-2-c.png", "a-2-2-c.png"]
+    files += _file_names(["a"], [["B-C", "x/y", "x y", "../../out", "/etc/x"]])[0]
+    assert len({name.casefold() for name in files[:6]}) == 6
+    assert files[-4:] == ["a-x-y.png", "a-x-y-2.png", "a-..-..-out.png", "a--etc-x.png"]
+    assert all(Path(name).name == name for name in files)
+    one, other = _file_names(["a", "a-b"], [["b-c"], ["c"]])
+    assert set(one).isdisjoint(other)

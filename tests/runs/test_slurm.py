@@ -6,16 +6,22 @@ Debian's slurm-wlm and munge.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, ResultsError, UsageError
 from bench.runs.executors import Work, slurm
 from bench.runs.executors.slurm import FOLDER, execute
 from bench.runs.record import write_record
@@ -218,3 +224,81 @@ def test_only_a_new_record_ends_a_trial(tmp_path: Path) -> None:
     outcome = array._recorded(SPEC)
     assert outcome is not None
     assert outcome.error == "now"
+
+
+def _submitting(monkeypatch: pytest.MonkeyPatch, at_the_end: Callable[[], object]) -> None:
+    """A stand-in for submitit that gives every array the number 7."""
+
+    class Executor:
+        def __init__(self, **_: object) -> None:
+            self.jobs: list[SimpleNamespace] = []
+
+        def update_parameters(self, **_: object) -> None:
+            pass
+
+        @contextmanager
+        def batch(self) -> Iterator[None]:
+            yield
+            for place, job in enumerate(self.jobs):
+                job.job_id = f"7_{place}"
+            at_the_end()
+
+        def submit(self, job: object) -> SimpleNamespace:
+            self.jobs.append(SimpleNamespace(job_id=None))
+            return self.jobs[-1]
+
+    submitit: Any = ModuleType("submitit")
+    submitit.SlurmExecutor = Executor
+    utils: Any = ModuleType("submitit.core.utils")
+    utils.FailedJobError = type("FailedJobError", (Exception,), {})
+    for name, module in (("submitit", submitit), ("submitit.core.utils", utils)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "submitit.core", ModuleType("submitit.core"))
+
+
+def test_jobs_that_cannot_be_written_down_are_cancelled_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _submitting(monkeypatch, lambda: None)
+
+    def full(path: Path, told: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(slurm, "_write", full)
+    array = slurm._Array(_work(tmp_path), tmp_path / FOLDER, [SPEC])
+    with pytest.raises(ResultsError, match="No space left"):
+        array.submit([SPEC])
+    assert array.jobs == {"7_0": SPEC}
+
+
+def test_ctrl_c_while_jobs_are_submitted_waits_until_they_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _submitting(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGINT))
+    array = slurm._Array(_work(tmp_path), tmp_path / FOLDER, [SPEC])
+    with pytest.raises(KeyboardInterrupt):
+        array.submit([SPEC])
+    assert array.jobs == {"7_0": SPEC}
+    assert json.loads((tmp_path / FOLDER / "array-7_0.json").read_text()) == {"7_0": SPEC.id}
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("how", ["open to others", "another user's", "a link"])
+def test_a_folder_that_others_may_have_filled_is_not_run_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    _submitting(monkeypatch, lambda: pytest.fail("submitted"))
+    monkeypatch.setattr(slurm, "_queue", set)
+    folder = tmp_path / FOLDER
+    array = slurm._Array(_work(tmp_path), folder, [SPEC])
+    array.adopt()  # none is there yet
+    if how == "a link":
+        (tmp_path / "other").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "other")
+    else:
+        folder.mkdir(mode=0o755 if how == "open to others" else 0o700)
+    if how == "another user's":
+        monkeypatch.setattr("os.getuid", lambda: -5)
+    for begin in (array.adopt, lambda: array.submit([SPEC])):
+        with pytest.raises(ResultsError, match="not a folder of yours alone"):
+            begin()

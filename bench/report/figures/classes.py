@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.errors import ResultsError
 from bench.report.class_table import class_table
 from bench.report.figures.drawing import Drawing, Numbers, say_synthetic
-from bench.report.figures.intervals import Intervals, interval_words
+from bench.report.figures.intervals import Intervals
 from bench.report.figures.style import (
     CHANCE,
     HATCH,
@@ -21,6 +22,7 @@ from bench.report.figures.style import (
     panels,
     wrapped,
 )
+from bench.report.long_tail import INTERVAL_WORDS, TailPoint, rank_correlation, tail_points
 from bench.report.notes import data_notes
 from bench.report.options import Options
 from bench.report.results import RowResults
@@ -138,24 +140,24 @@ def _name_groups(axis: Axes, lines: Numbers) -> None:
             start = end
 
 
-def tail_figure(
-    study: str,
-    rows: Sequence[RowResults],
-    intervals: Sequence[Intervals | None],
-    numbers: Numbers,
-    options: Options,
-) -> Drawing:
-    """The long-tail curve: a panel a row, AUC of each class over its number of positive images."""
+def tail_figure(study: str, rows: Sequence[RowResults], options: Options) -> Drawing:
+    """The long-tail curve: a panel a row, AUC of each class over its number of positive patients.
+
+    Raises:
+        ResultsError: no class has both.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+    points = {row.key: tail_points(row) for row in rows}
+    if not any(point.drawn for of_row in points.values() for point in of_row):
+        raise ResultsError(f"no class of {study} has a count of patients and a defined AUC")
     lines, columns = panels(len(rows), 3)
     figure = Figure(figsize=(TWO_COLUMNS, 0.6 + 1.7 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axis, row, interval in zip(axes, rows, intervals, strict=False):
-        here = [n for n in numbers if n["row"] == row.name and n["auc"] is not None]
-        _tail_panel(axis, here, with_patients=interval is not None)
-        correlation = _rank_correlation(here)
+    for axis, row in zip(axes, rows, strict=False):
+        _tail_panel(axis, [point for point in points[row.key] if point.drawn])
+        correlation = rank_correlation(points[row.key])
         if correlation is not None:
             told = f"ρ = {correlation:+.2f}".replace("-", "−")
             axis.text(0.98, 0.04, told, transform=axis.transAxes, ha="right")
@@ -169,52 +171,55 @@ def tail_figure(
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
         if place + columns >= len(rows):
-            axis.set_xlabel("Positive images of the class")
+            axis.set_xlabel("Patients with the class")
             axis.tick_params(labelbottom=True)
         if place % columns == 0:
             axis.set_ylabel("AUC")
+    numbers = [_tail_number(row, point) for row in rows for point in points[row.key]]
     figure.legend(handles=_group_keys(numbers), loc="outside upper right", ncols=4)
     say_synthetic(figure, rows[0])
-    spread = "" if all(intervals) else " Lines of rows without scores per image: ± sd over runs."
+    withheld = any(n["patients"] is None for n in numbers)
     caption = (
-        f"AUC of {study} against how frequent a class is; a mark a class, mean over runs.",
-        f"{interval_words(rows, intervals)}{spread}",
+        f"AUC of {study} against how frequent a class is; a mark a class, mean over folds and "
+        f"runs. Thin lines: {INTERVAL_WORDS}.",
         "Level lines: mean over the classes of a group. ρ: Spearman's rank correlation of AUC with "
-        "the number of positive images. Dashed: chance.",
+        "the number of patients who have the class. Dashed: chance.",
+        *(["Classes whose count of patients was withheld have no mark."] if withheld else []),
         *data_notes(rows, options),
         *seen_notes(rows),
     )
     return Drawing("long-tail", figure, caption, numbers)
 
 
-def _tail_panel(axis: Axes, here: Numbers, *, with_patients: bool) -> None:
-    by_group: dict[str, list[Mapping[str, Any]]] = {}
-    for n in here:
-        by_group.setdefault(str(n["group"]), []).append(n)
+def _tail_number(row: RowResults, point: TailPoint) -> dict[str, Any]:
+    low, high = point.interval or (None, None)
+    return {
+        "row": row.name,
+        "title": row.title,
+        "class": point.name,
+        "group": point.group,
+        "patients": point.patients,
+        "auc": point.mean,
+        "low": low,
+        "high": high,
+    }
+
+
+def _tail_panel(axis: Axes, here: Sequence[TailPoint]) -> None:
+    by_group: dict[str, list[TailPoint]] = {}
+    for point in here:
+        by_group.setdefault(point.group, []).append(point)
     for group, members in by_group.items():
         look = LOOKS[group]
-        counts = np.array([n["positive_images"] for n in members])
-        aucs = np.array([n["auc"] for n in members])
-        for n in members:
-            low, high = n["patients_low"], n["patients_high"]
-            if not with_patients and n["sd"] is not None:
-                low, high = n["auc"] - n["sd"], n["auc"] + n["sd"]
-            if low is not None:
-                line = [n["positive_images"]] * 2
-                axis.plot(line, [low, high], color=look.colour, lw=0.5, alpha=0.6, zorder=1.2)
+        counts = np.array([point.patients for point in members])
+        aucs = np.array([point.mean for point in members])
+        for point in members:
+            if point.interval is not None:
+                line = [point.patients] * 2
+                axis.plot(line, point.interval, color=look.colour, lw=0.5, alpha=0.6, zorder=1.2)
         ends = [counts.min(), counts.max()]
         axis.plot(ends, [aucs.mean()] * 2, color=look.colour, lw=1.6, alpha=0.45, zorder=1.5)
         axis.plot(counts, aucs, look.marker, color=look.colour, ms=look.size, mew=0)
-
-
-def _rank_correlation(here: Numbers) -> float | None:
-    """Spearman's, of AUC and positive images; None where either is the same for all classes."""
-    from scipy.stats import spearmanr
-
-    counts, aucs = ([n[key] for n in here] for key in ("positive_images", "auc"))
-    if len(set(counts)) < 2 or len(set(aucs)) < 2:
-        return None
-    return float(spearmanr(counts, aucs).statistic)
 
 
 def _group_keys(numbers: Numbers) -> list[Line2D]:

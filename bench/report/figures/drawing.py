@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import ResultsError
 from bench.report.results import RowResults
 from bench.report.table import settled
+from bench.runs.record import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,9 +59,9 @@ def write_drawing(drawing: Drawing, folder: Path, formats: Sequence[str]) -> lis
         folder.mkdir(exist_ok=True)
         for suffix, content in contents.items():
             path = folder / f"{drawing.stem}.{suffix}"
-            partial = folder / f".partial-{path.name}"
-            partial.write_bytes(content)
-            os.replace(partial, path)
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+                temporary.chmod(0o644)
             written.append(path)
     except OSError as error:
         raise ResultsError(f"Cannot write figures to {folder}: {error.strerror}.") from error

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 PERPLEXITY = 30
-_VECTOR = 5000  # more points than this are drawn as pixels, or a page would take seconds to open
+# More points than this are drawn as pixels, or a page would take seconds to open; so are those of
+# real images, whose coordinates are nobody's to read out of a file.
+_VECTOR = 5000
 _TAIL = ("#3d0714", "#a3152f", "#f0703c")
 _HEAD = ("#1f6a9c", "#7cb2d4", "#bcd9ea")
 """Colours from the rarest class of each part to its commonest: dark is rare in grey too."""
@@ -102,15 +104,21 @@ def _panels(
 ) -> list[_Panel]:
     shown = shown_class(embedded, row.classes)
     places = drawn_images(shown, _rare(row))
-    return [
-        _Panel(
-            f"{row.title}, {when}",
-            _ratio_words(found[when]),
-            projected(embedded.vectors[when][places]),
-            shown[places],
+    drawn = []
+    for when in WHEN:
+        points, classes = in_their_own_order(
+            projected(embedded.vectors[when][places]), shown[places]
         )
-        for when in WHEN
-    ]
+        drawn.append(_Panel(f"{row.title}, {when}", _ratio_words(found[when]), points, classes))
+    return drawn
+
+
+def in_their_own_order(points: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same marks from left to right. A vector file holds them in the order they were drawn in,
+    and in that of the data the n-th mark would be the n-th image; a shuffle of known seed could be
+    undone."""
+    order = np.lexsort((shown, points[:, 1], points[:, 0]))
+    return points[order], shown[order]
 
 
 def projected(vectors: np.ndarray) -> np.ndarray:
@@ -152,7 +160,8 @@ def _draw(rows: Sequence[RowResults], shown: Sequence[_Panel]) -> Figure:
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     classes = rows[0].classes
     colours, rare = class_colours(classes), frozenset(_rare(rows[0]))
-    as_pixels = sum(len(panel.points) for panel in shown) > _VECTOR
+    real = not all(row.told["data"]["synthetic"] for row in rows)
+    as_pixels = real or sum(len(panel.points) for panel in shown) > _VECTOR
     for axis, panel in zip(axes, shown, strict=False):
         _scatter(axis, panel, colours, rare, as_pixels=as_pixels)
         axis.set_title(f"{wrapped(panel.title, columns)}\n")
@@ -259,7 +268,7 @@ def _caption(study: str, rows: Sequence[RowResults], first: Sequence[Embedded]) 
     return [
         f"Embeddings of test images of {study} before and after training, by t-SNE (unit vectors, "
         f"started from the principal axes, seed 0). {trials}.",
-        f"{drawn} An image has the colour of its rarest class. Triangles, dark and warm: the "
+        f"{drawn} One mark an image, in the colour of its rarest class. Triangles, dark and warm: the "
         "rare classes; dots, light and cool: the base classes; from the rarest of each part to "
         "its commonest. Axes have no unit; distances between clusters and their sizes mean "
         "nothing.",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from bench.report.figures.style import FAINT, LOOKS, TWO_COLUMNS, panels, wrappe
 from bench.report.notes import data_notes
 from bench.report.options import Options
 from bench.report.results import RowResults
+from bench.report.training import histories
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,27 +95,17 @@ def _panel(axis: Axes, numbers: Numbers) -> None:
 
 def _numbers(row: RowResults) -> list[dict[str, Any]]:
     """A record an epoch of each trial of a row; empty where nothing was trained."""
-    found: list[dict[str, Any]] = []
-    for (run, fold), folder in sorted(row.folders.items()):
-        training = _training(folder)
-        for epoch in training.get("history", ()):
-            found.append(
-                {
-                    "row": row.name,
-                    "title": row.title,
-                    "run": run,
-                    "fold": fold,
-                    "epoch": epoch["epoch"],
-                    "loss": epoch.get("loss"),
-                    "validation": epoch.get("validation"),
-                    "kept": epoch["epoch"] == training.get("kept_epoch"),
-                }
-            )
-    return found
-
-
-def _training(folder: Path) -> dict[str, Any]:
-    """What the record, which `load_results` has checked, says of training."""
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    training: dict[str, Any] = record.get("training", {})
-    return training
+    return [
+        {
+            "row": row.name,
+            "title": row.title,
+            "run": history.run,
+            "fold": history.fold,
+            "epoch": epoch["epoch"],
+            "loss": epoch.get("loss"),
+            "validation": epoch.get("validation"),
+            "kept": epoch["epoch"] == history.kept,
+        }
+        for history in histories(row)
+        for epoch in history.epochs
+    ]

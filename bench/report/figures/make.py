@@ -4,7 +4,9 @@ table2       Table 2 as dots and intervals
 classes      heatmap of rows and classes, the rarest first
 long-tail    AUC against how frequent a class is
 pairs        paired differences
+ranks        critical differences of mean ranks
 learning     losses by epoch
+mixture      what the mixtures of a clustering method did
 embeddings   test images before and after training (the paper's Figure 2)
 """
 
@@ -21,7 +23,9 @@ from bench.report.figures.drawing import Drawing, write_drawing
 from bench.report.figures.embeddings import embedding_figure
 from bench.report.figures.intervals import patient_intervals
 from bench.report.figures.learning import learning_figure
+from bench.report.figures.mixture import mixture_figure
 from bench.report.figures.overall import table_figure
+from bench.report.figures.ranks import ranks_figure
 from bench.report.figures.style import styled
 from bench.report.options import Options
 from bench.report.results import load_results
@@ -63,7 +67,9 @@ def _figures(results: Path, study: str) -> Iterator[Callable[[], Drawing]]:
     by_class = class_numbers(study, rows, intervals, options)
     yield lambda: table_figure(study, rows, intervals, options)
     yield lambda: heatmap_figure(study, rows, by_class, options)
-    yield lambda: tail_figure(study, rows, intervals, by_class, options)
+    yield lambda: tail_figure(study, rows, options)
     yield lambda: pair_figure(study, rows, baseline, options)
+    yield lambda: ranks_figure(study, rows, baseline, options)
     yield lambda: learning_figure(study, rows, options)
+    yield lambda: mixture_figure(study, rows, options)
     yield lambda: embedding_figure(study, rows, options)

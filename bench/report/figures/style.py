@@ -22,6 +22,8 @@ _SETTINGS: dict[str, Any] = {
     # The font that comes with matplotlib, so that a figure is the same on every machine.
     "font.family": "DejaVu Sans",
     "font.size": 6.5,
+    # A $ in the title of a row is a $.
+    "text.parse_math": False,
     "axes.titlesize": 7,
     "axes.labelsize": 6.5,
     "xtick.labelsize": 6,

@@ -17,10 +17,10 @@ from bench.report.page.difference_figure import difference_figure
 from bench.report.page.figure import Figure
 from bench.report.page.origin import slug, table_command
 from bench.report.page.ran import Ran, everything_ran
-from bench.report.page.ranks import mean_ranks
 from bench.report.page.ranks_figure import ranks_figure
 from bench.report.page.shown import Origins, Shown, heatmap, shown
 from bench.report.page.training_figures import learning_figure, mixture_figure
+from bench.report.ranks import mean_ranks, of_one_track
 from bench.report.results import RowResults, load_results
 from bench.report.scores import has_scores
 from bench.report.table import Table
@@ -74,7 +74,7 @@ def gather(results: Path, study: str, options: Options) -> Content:
     pairs = tables.made("pairs", plain)
     classes = make_table(results, study, "classes", plain)
     order = [str(told["class"]) for told in classes.records()]
-    ran = _ordered(everything_ran(results, study), rows)
+    ran = _ordered(everything_ran(results, study, rows), rows)
     command = table_command(study, "classes", plain.policy)
     told = rows[0].told
     return Content(
@@ -92,9 +92,9 @@ def gather(results: Path, study: str, options: Options) -> Content:
         by_run=shown(
             make_table(results, study, "runs", plain), origins, tables.command("runs", plain)
         ),
-        figures=_figures(rows, baseline, pairs, ran, plain),
+        figures=_figures(rows, baseline, pairs, plain),
         curves=tuple(curve_figures(rows, order, plain)),
-        no_curves=_without_scores(rows),
+        no_curves=_without_curves(rows),
         ran=tuple(ran),
     )
 
@@ -144,16 +144,15 @@ def _figures(
     rows: Sequence[RowResults],
     baseline: RowResults | None,
     pairs: Table | None,
-    ran: Sequence[Ran],
     options: Options,
 ) -> dict[str, Figure]:
-    ranks = mean_ranks(rows)
+    ranks = mean_ranks(of_one_track(rows, baseline))
     found = [
         difference_figure(pairs, rows, baseline) if pairs and baseline else None,
         ranks_figure(ranks, rows, options) if ranks else None,
         frequency_figure(rows, options),
-        learning_figure(ran),
-        mixture_figure(ran),
+        learning_figure(rows),
+        mixture_figure(rows),
     ]
     return {figure.key: figure for figure in found if figure is not None}
 
@@ -164,6 +163,11 @@ def _ordered(ran: Sequence[Ran], rows: Sequence[RowResults]) -> list[Ran]:
     return sorted(ran, key=lambda one: places.get(one.slug, len(places)))
 
 
-def _without_scores(rows: Sequence[RowResults]) -> str:
-    titles = ", ".join(row.title for row in rows if not has_scores(row))
-    return f"No curves of {titles}: the records are here without scores." if titles else ""
+def _without_curves(rows: Sequence[RowResults]) -> str:
+    told = []
+    for why, titles in (
+        ("the records are here without scores", [r.title for r in rows if not has_scores(r)]),
+        ("no run is complete", [r.title for r in rows if has_scores(r) and not r.complete]),
+    ):
+        told += [f"No curves of {', '.join(titles)}: {why}."] if titles else []
+    return " ".join(told)

@@ -37,7 +37,7 @@ def curve_figures(
     rows: Sequence[RowResults], order: Sequence[str], options: Options
 ) -> Iterator[Figure]:
     """A figure for each class in the given order that has a curve in some row with scores."""
-    scored = [(place, row) for place, row in enumerate(rows) if has_scores(row)]
+    scored = [(place, row) for place, row in enumerate(rows) if row.complete and has_scores(row)]
     found = [_Row(place, row, *row_curves(row, options)) for place, row in scored]
     if not found:
         return
@@ -95,7 +95,8 @@ class _Board:
         return Figure(
             key,
             name,
-            f"{patients} positive patients. Mean over the folds of run {runs} at "
+            f"{patients} positive patients. Mean over the folds of run {runs} that have enough "
+            f"patients with the finding and without it, at "
             f"{len(first.places)} places. Dashed: chance; for precision that is the prevalence, "
             f"{first.prevalence:.3f}.",
             self._drawing.svg(f"ROC and precision-recall of {name}", f"{told}."),

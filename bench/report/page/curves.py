@@ -2,21 +2,26 @@
 
 A curve with a step for each positive image tells the rank of each of them. The page may be given
 away, so a curve here is a mean over the folds of one run at a few fixed places, at most one for
-every two patients with the finding, in two decimals; a class too thin for the tables has none.
+every two patients with the finding, in two decimals; a class too thin for the tables has none. A
+mean over one fold would be no mean: only a complete run is shown, and of it the folds that may
+leave by the rule of `bench export`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from bench.report.few import enough_patients
 from bench.report.options import Options
 from bench.report.results import RowResults
 from bench.report.scores import Stack, stack
 
 MOST, FEWEST = 40, 5
 """Intervals of a curve."""
+_FOLDS = 2
 
 
 class Curves(NamedTuple):
@@ -34,29 +39,37 @@ class Curves(NamedTuple):
 
 def row_curves(row: RowResults, options: Options) -> tuple[int, list[Curves | None]]:
     """The run that is shown, the first complete one, and the curves of each class; None where the
-    tables have no value. Of a row with the scores of every trial."""
-    run = (row.complete or row.runs)[0]
+    tables have no value, or no two folds have enough patients. Of a row with a complete run and the
+    scores of every trial."""
+    run = row.complete[0]
     images = stack(row, tuple(sorted(t for t in row.folders if t[0] == run)), options.policy)
     defined = ~np.isnan(row.values[row.runs.index(run)]).all(axis=0)
     patients = row.told["data"]["positive_patients"]
+    enough = np.array([_enough(images, fold) for fold in range(int(images.fold.max()) + 1)])
+    shown = np.array([patients[name] or 0 for name in row.classes]) * enough.mean(axis=0)
     return run, [
-        _class_curves(images, c, patients[name] or 0) if defined[c] else None
-        for c, name in enumerate(row.classes)
+        _class_curves(images, c, int(shown[c]), np.flatnonzero(enough[:, c]).tolist())
+        if defined[c]
+        else None
+        for c in range(len(row.classes))
     ]
 
 
-def _class_curves(images: Stack, c: int, patients: int) -> Curves | None:
+def _enough(images: Stack, fold: int) -> np.ndarray:
+    here = images.fold == fold
+    return enough_patients(images.labels[here], images.mask[here], images.patients[here])
+
+
+def _class_curves(images: Stack, c: int, patients: int, folds: Sequence[int]) -> Curves | None:
     places = np.linspace(0, 1, int(np.clip(patients // 2, FEWEST, MOST)) + 1)
     sensitivity, precision, share = [], [], []
-    for fold in np.unique(images.fold):
+    for fold in folds:
         here = (images.fold == fold) & images.mask[:, c].astype(bool)
         scores, present = images.scores[here, c], images.labels[here, c].astype(bool)
-        if not present.any() or present.all():
-            continue
         sensitivity.append(_roc(scores, present, images.sources[here], places))
         precision.append(_precision(scores, present, places))
         share.append(present.mean())
-    if not sensitivity:
+    if len(folds) < _FOLDS:
         return None
     return Curves(
         places,

@@ -32,8 +32,10 @@ class Figure:
     @property
     def words(self) -> tuple[bool, ...]:
         """Which columns hold words, which stand to the left, not numbers or intervals."""
-        columns = zip(*(line.cells for line in self.lines), strict=True)
-        return tuple(all(text[:1].isalpha() for text in column) for column in columns)
+        return tuple(
+            all(line.cells[place][:1].isalpha() for line in self.lines)
+            for place in range(len(self.header))
+        )
 
 
 def broken(title: str, width: int = 18) -> str:

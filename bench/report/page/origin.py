@@ -82,13 +82,7 @@ def _settings(spec: Mapping[str, Any]) -> list[str]:
     # A label that was too long is cut and ends in a digest; it does not say all settings.
     cut = re.search(r"-[0-9a-f]{16}$", label) is not None
     keys = list(config) if cut or not set(named) <= set(config) else named
-    return [f"{key}={_value(config[key])}" for key in keys]
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    return str(value)
+    return [f"{key}={config[key]}" for key in keys]
 
 
 def _shown(reference: str) -> str:

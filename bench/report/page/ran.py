@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench.report.page.origin import record_path, row_slug, run_command
-from bench.report.results import exported_record
+from bench.report.results import RowResults, exported_record
+from bench.runs.asked import read_asked
+from bench.runs.progress import span
 from bench.runs.record import SCORES, read_record
-from bench.runs.trial import trials_folder
+from bench.runs.trial import place_of, trials_folder
+
+STATES = ("done", "left out", "failed", "unreadable", "missing")
+"""Of a trial. Left out of the tables is what other code or settings than the row's, or other data,
+finished in the same folder."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Trial:
     run: int
     fold: int
     state: str
-    """done, failed, unreadable or missing."""
+    """One of `STATES`."""
     path: str
     """Of the record, seen from the page."""
     id: str = ""
@@ -40,19 +46,13 @@ class Ran:
     command: str
     trials: list[Trial]
     records: list[dict[str, Any]] = field(repr=False)
-    """Of the trials that have one."""
+    """Of the trials that have one, those behind the numbers of the page before others."""
 
     @property
     def counts(self) -> dict[str, int]:
         """How many trials are in each state, in the order a person asks."""
-        states = ("done", "failed", "unreadable", "missing")
-        counted = {state: sum(t.state == state for t in self.trials) for state in states}
+        counted = {state: sum(t.state == state for t in self.trials) for state in STATES}
         return {state: count for state, count in counted.items() if count}
-
-    @property
-    def done(self) -> list[dict[str, Any]]:
-        """The records of finished trials."""
-        return [record for record in self.records if record["status"] == "done"]
 
     @property
     def seconds(self) -> float | None:
@@ -73,7 +73,7 @@ class Ran:
             ("Weights", _weights(self.records)),
             ("Imported", _bundles(self.records)),
             ("Trials", ", ".join(f"{count} {state}" for state, count in self.counts.items())),
-            ("Computing", f"{_span(sum(each))}, {_span(median(each))} a trial" if each else ""),
+            ("Computing", f"{span(sum(each))}, {span(median(each))} a trial" if each else ""),
             ("Peak memory", f"{max(memory):,} MB" if memory else ""),
             ("Machine", _distinct(self.records, "device", "processor", "system")),
             ("Versions", _versions(self.records)),
@@ -83,17 +83,30 @@ class Ran:
         return [(name, text) for name, text in facts if text]
 
 
-def everything_ran(results: Path, study: str) -> list[Ran]:
-    """Every row that has a folder, with all trials of every run that any row has begun."""
-    rows: dict[str, dict[str, dict[str, Any] | None]] = {}
-    for path in sorted(trials_folder(results, study).iterdir()):
+def everything_ran(results: Path, study: str, shown: Sequence[RowResults]) -> list[Ran]:
+    """Every row that has trials of its own, with all that were asked for of it, or else all of
+    every run that any row has begun.
+
+    Args:
+        shown: the rows of the tables. What else is finished in their folders is left out there.
+    """
+    trials = trials_folder(results, study)
+    asked = read_asked(results / study)
+    kept = {folder for row in shown for folder in row.folders.values()}
+    rows: dict[str, dict[Path, dict[str, Any] | None]] = {}
+    for path in sorted(trials.iterdir()):
         files = sorted(path.glob("run-*_fold-*/record.json"))
-        found = {file.parent.name: _record(file) for file in files}
-        if any(found.values()):
-            rows[path.name] = found
+        read = {file.parent: _record(file) for file in files}
+        # A copy that somebody kept is no trial of the study.
+        mine = {f: r for f, r in read.items() if r is None or f == trials / place_of(r["spec"])}
+        if any(mine.values()):
+            rows[path.name] = mine
     specs = [record["spec"] for found in rows.values() for record in found.values() if record]
-    runs = sorted({spec["run"] for spec in specs})
-    return [_ran(found, runs) for found in rows.values()]
+    runs = {spec["run"] for spec in specs}
+    return [
+        _ran(found, kept, {run for run, _ in asked[name].places} if name in asked else runs)
+        for name, found in rows.items()
+    ]
 
 
 def _record(file: Path) -> dict[str, Any] | None:
@@ -104,15 +117,21 @@ def _record(file: Path) -> dict[str, Any] | None:
     return read_record(file.parent)
 
 
-def _ran(found: Mapping[str, dict[str, Any] | None], runs: list[int]) -> Ran:
-    records = [record for record in found.values() if record]
+def _ran(
+    found: Mapping[Path, dict[str, Any] | None], kept: Collection[Path], runs: Collection[int]
+) -> Ran:
+    first = [record for folder, record in found.items() if record and folder in kept]
+    others = [record for folder, record in found.items() if record and folder not in kept]
+    records = [*first, *others]
     spec = records[0]["spec"]
+    by_name = {folder.name: (folder in kept, record) for folder, record in found.items()}
+    runs = sorted({*runs, *(record["spec"]["run"] for record in records)})
     trials = []
     for run in runs:
         for fold in range(spec["folds"]):
             here = spec | {"run": run, "fold": fold}
-            name = f"run-{run:02d}_fold-{fold}"
-            trials.append(_trial(here, found[name]) if name in found else _missing(here))
+            name = place_of(here).name
+            trials.append(_trial(here, *by_name[name]) if name in by_name else _missing(here))
     return Ran(
         slug=row_slug(spec["method"], spec["row"]),
         title=spec["title"],
@@ -126,30 +145,19 @@ def _missing(spec: Mapping[str, Any]) -> Trial:
     return Trial(spec["run"], spec["fold"], "missing", record_path(spec))
 
 
-def _trial(spec: Mapping[str, Any], record: Mapping[str, Any] | None) -> Trial:
+def _trial(spec: Mapping[str, Any], kept: bool, record: Mapping[str, Any] | None) -> Trial:
     if record is None:
         return Trial(spec["run"], spec["fold"], "unreadable", record_path(spec))
     return Trial(
         run=spec["run"],
         fold=spec["fold"],
-        state=record["status"],
+        state="left out" if record["status"] == "done" and not kept else record["status"],
         path=record_path(spec),
         id=record["id"],
         seconds=record.get("cost", {}).get("seconds"),
         finished=record.get("provenance", {}).get("finished", ""),
         error=str(record.get("error", "")).partition(":")[0],
     )
-
-
-def _span(seconds: float) -> str:
-    """Seconds in words.
-
-    >>> _span(18.2), _span(900), _span(9000)
-    ('18 s', '15 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _distinct(records: Iterable[Mapping[str, Any]], *names: str) -> str:

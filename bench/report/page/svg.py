@@ -34,6 +34,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
+    # A $ in the title of a row is a $.
+    "text.parse_math": False,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import tempfile
 from importlib import resources
 from pathlib import Path
 
 from bench.errors import ResultsError, UsageError
 from bench.report.options import Options
+from bench.runs.record import replacing
 
 PAGE = "report.html"
 
@@ -25,11 +24,9 @@ def write_page(results: Path, study: str, options: Options) -> Path:
     text = page(results, study, options)
     path = results / study / PAGE
     try:
-        handle, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.chmod(0o644)
     except OSError as error:
         raise ResultsError(f"Cannot write {path}: {error.strerror}.") from error
     return path

@@ -42,6 +42,8 @@ class Work:
     """Absolute."""
     jobs: int
     """Trials at a time."""
+    log: tuple[str, ...] = ()
+    """Loggers of `bench.runs.loggers`."""
 
 
 Ended = Callable[[TrialSpec, "Outcome"], None]
@@ -86,7 +88,7 @@ def do_trial(spec: TrialSpec, work: Work) -> Outcome:
 
     torch.set_num_threads(1)
     dataset, *external = _opened(work.stores)
-    return perform(spec, dataset, work.device, work.results, external)
+    return perform(spec, dataset, work.device, work.results, external, work.log)
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import cycle, islice
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -137,7 +137,7 @@ def _serve(pipe: Connection, parent: int, work: Work, gpu: str | None) -> None:
     while True:
         try:
             trial = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             answer: Any = do_trial(trial, work)
@@ -145,13 +145,17 @@ def _serve(pipe: Connection, parent: int, work: Work, gpu: str | None) -> None:
             answer = error
         except Exception:  # of whatever class, it has to reach the parent
             answer = RuntimeError(f"A worker failed at {trial.id}:\n{traceback.format_exc()}")
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except OSError:  # the parent was killed meanwhile; the record is written
+            return
 
 
 def _leave_with(parent: int) -> None:
     """Ends the worker when its parent is gone: a killed `bench run` must leave nobody writing."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
+    mother = parent_process()
+    assert mother is not None
+    mother.join()
     os._exit(1)
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, DataError, ResultsError, UsageError
 from bench.runs.executors import Ended, Work, do_trial, lost, one_thread, recorded
+from bench.runs.executors.submission import refuse_others, uninterrupted
 from bench.runs.record import replacing
 from bench.runs.trial import TrialSpec
 
@@ -118,6 +119,7 @@ class _Array:
 
     def adopt(self) -> None:
         """Takes over the jobs that a `bench run` has left which was killed or lost its terminal."""
+        refuse_others(self._folder)
         queue = _queue()
         if queue is None:
             raise UsageError("--executor slurm: squeue does not answer; is the controller up?")
@@ -143,13 +145,18 @@ class _Array:
 
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
+            refuse_others(self._folder)
             (self._folder / _SAID).unlink(missing_ok=True)
             executor = SlurmExecutor(folder=self._folder, max_num_timeout=_CONTINUED)
             executor.update_parameters(**_parameters(specs[0].study, self._work))
-            with executor.batch():
-                jobs = [executor.submit(_Job(spec, self._work, self._folder)) for spec in specs]
-            told = {job.job_id: spec.id for job, spec in zip(jobs, specs, strict=True)}
-            _write(self._folder / _ARRAYS.replace("*", jobs[0].job_id), told)
+            # Between sbatch's answer and these lines nobody knows of the jobs.
+            with uninterrupted():
+                with executor.batch():
+                    jobs = [executor.submit(_Job(spec, self._work, self._folder)) for spec in specs]
+                numbers = [job.job_id for job in jobs]
+                self.jobs |= dict(zip(numbers, specs, strict=True))
+                told = {number: spec.id for number, spec in zip(numbers, specs, strict=True)}
+                _write(self._folder / _ARRAYS.replace("*", numbers[0]), told)
         except FailedJobError as error:
             raise UsageError(
                 f"sbatch refused the trials: {str(error).strip()}. What a job asks for is read "
@@ -160,7 +167,6 @@ class _Array:
                 f"Cannot write {self._folder}: {error.strerror or error}. Give another folder "
                 "with --results DIR, on storage that the nodes see."
             ) from error
-        self.jobs |= {job.job_id: spec for job, spec in zip(jobs, specs, strict=True)}
 
     def follow(self, ended: Ended) -> None:
         """Waits until all trials have ended.

@@ -36,6 +36,17 @@ class Ranks:
     """First and last place of each longest stretch of rows of which no pair differs."""
 
 
+def of_one_track(rows: Sequence[RowResults], baseline: RowResults | None) -> list[RowResults]:
+    """The rows of the baseline's track; without a baseline those of the track with most rows.
+
+    A model that was trained on these data and one that was not are not ranked together, as they are
+    not tested against each other in the tables.
+    """
+    tracks = [row.track for row in rows]
+    track = max(tracks, key=tracks.count) if baseline is None else baseline.track
+    return [row for row in rows if row.track == track]
+
+
 def mean_ranks(rows: Sequence[RowResults]) -> Ranks | None:
     """The ranks by each class's metric, its mean over runs; None for fewer than two rows, or
     fewer than five classes that all of them have."""
@@ -88,3 +99,17 @@ def _stretches(
         if last > first and not any(a <= first and last <= b for a, b in found):
             found.append((first, last))
     return tuple(found)
+
+
+def ranks_words(ranks: Ranks, rows: Sequence[RowResults], metric: str) -> str:
+    """What the diagram says and of which of all rows, for its caption."""
+    apart = [row for row in rows if row.track != ranks.rows[0].track]
+    titles = ", ".join(row.title for row in apart)
+    track = f"Rows of track {ranks.rows[0].track} only, not {titles}. " if apart else ""
+    friedman = f" Friedman p = {ranks.friedman:.2g}." if ranks.friedman is not None else ""
+    return (
+        f"{track}Mean rank of {metric} over {ranks.classes} classes. Rows under one bar cannot be "
+        "told apart: no pair of them differs by the Wilcoxon signed-rank test over classes "
+        f"(Holm-adjusted p < {ALPHA:g}).{friedman} Classes of the same patients are not "
+        "independent: read it as a description, and the tests under the tables as the tests."
+    )
