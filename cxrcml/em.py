@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cxrcml.density import GEOMETRIES, Geometry, Parameters
+from cxrcml.density import Geometry, Parameters
+from cxrcml.full import GEOMETRIES
 from cxrcml.rows import Rows
 
 NU_RANGE = (0.05, 1000.0)
@@ -65,8 +66,12 @@ class Fit(NamedTuple):
     n_reseeded: int
 
 
-def accumulate(rows: Rows, geometry: Geometry) -> Moments:
-    """Moments of the data under the mixture that `geometry` holds: the E step."""
+def accumulate(rows: Rows, geometry: Geometry, *, estimate_nu: bool) -> Moments:
+    """Moments of the data under the mixture that `geometry` holds: the E step.
+
+    The sums of log u, which only an estimate of nu needs, stay 0 without `estimate_nu`. The scale
+    matrices in `geometry.parameters` may be overwritten.
+    """
     mu = geometry.parameters.mu
     zeros = mu.new_zeros(len(mu))
     mass, pull, log_u = zeros.clone(), zeros.clone(), zeros.clone()
@@ -88,9 +93,11 @@ def accumulate(rows: Rows, geometry: Geometry) -> Moments:
         if u is None:
             w = tau
         else:
-            w = tau * u
+            log_of_u = torch.log(u).mul_(tau) if estimate_nu else None
+            w = u.mul_(tau)
+            if log_of_u is not None:
+                log_u += log_of_u.sub_(w).sum(1, dtype=torch.float64)
             pull += w.sum(1, dtype=torch.float64)
-            log_u += (tau * torch.log(u) - w).sum(1, dtype=torch.float64)
         first += (w.to(block.x.dtype) @ block.x).double()
         geometry.add_moment(second, block.x, w)
     pull = mass if geometry.gaussian else pull
@@ -210,9 +217,11 @@ def run(rows: Rows, start: Parameters, options: Options) -> Fit:
     history: list[float] = []
     n_reseeded = 0
     for _ in range(options.max_iter):
-        moments = accumulate(rows, geometry)
+        moments = accumulate(rows, geometry, estimate_nu=options.estimate_nu)
         updated = maximise(geometry, moments, options)
         updated, seeds = reseeded(updated, moments, options, seeds, rows.one_row)
+        # Its factors are as large as half the parameters: not two of them at a time.
+        del geometry
         geometry = _geometry(updated, rows, options)
         # The only place where the host waits for the device.
         looked = torch.stack([moments.log_likelihood, geometry.failed.double(), seeds.sum()])
@@ -228,7 +237,9 @@ def run(rows: Rows, start: Parameters, options: Options) -> Fit:
 
 
 def _geometry(parameters: Parameters, rows: Rows, options: Options) -> Geometry:
-    return GEOMETRIES[options.kind](parameters, rows.dtype, gaussian=options.gaussian)
+    return GEOMETRIES[options.kind](
+        parameters, rows.dtype, gaussian=options.gaussian, n_rows=rows.n
+    )
 
 
 def factorised(parameters: Parameters, rows: Rows, options: Options) -> tuple[Geometry, Parameters]:

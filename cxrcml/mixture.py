@@ -16,7 +16,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch import Tensor
 
 from cxrcml import em
-from cxrcml.density import GEOMETRIES, Geometry, Parameters
+from cxrcml.density import Geometry, Parameters
+from cxrcml.full import GEOMETRIES
 from cxrcml.rows import Rows
 from cxrcml.start import checked, cluster_labels, from_labels
 
@@ -44,7 +45,7 @@ class StudentTMixture(DensityMixin, BaseEstimator):
         random_state: seed of the initial centres and of `sample`.
         dtype: "float32", with float64 sums and parameters, or "float64" throughout.
         device: where to compute; None means where a tensor lies, else the CPU.
-        chunk_size: rows per block; None chooses.
+        chunk_size: rows per block at most; None chooses.
 
     `X` may be an array or a 2-D tensor on any device; results are arrays.
 
@@ -284,7 +285,7 @@ class StudentTMixture(DensityMixin, BaseEstimator):
         parameters = parameters._replace(mu=parameters.mu - rows.centre.double())
         gaussian = bool(np.isinf(self.nu_[0]))
         geometry: Geometry = GEOMETRIES[self.covariance_type](
-            parameters, rows.dtype, gaussian=gaussian
+            parameters, rows.dtype, gaussian=gaussian, n_rows=rows.n
         )
         for block in rows.blocks(geometry.precision):
             yield geometry.log_joint(block.x).log_joint

@@ -10,8 +10,9 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
-from cxrcml.density import GEOMETRIES, Parameters
+from cxrcml.density import Parameters
 from cxrcml.em import Options, regularised
+from cxrcml.full import GEOMETRIES
 from cxrcml.rows import Rows
 
 
@@ -30,10 +31,11 @@ def from_labels(rows: Rows, labels: Tensor, nu: Tensor, options: Options) -> Par
     geometry = GEOMETRIES[options.kind](unit, rows.dtype, gaussian=options.gaussian)
     second = geometry.empty_moment()
     for start, x, weight in rows.blocks(geometry.precision):
-        one_hot = torch.nn.functional.one_hot(labels[start : start + len(x)], k).mT.to(x.dtype)
+        group = labels[start : start + len(x)]
+        one_hot = (torch.arange(k, device=group.device)[:, None] == group).to(x.dtype)
         if weight is not None:
-            one_hot = one_hot * weight.to(x.dtype)
-        geometry.add_moment(second, x, one_hot.contiguous())
+            one_hot *= weight.to(x.dtype)
+        geometry.add_moment(second, x, one_hot)
     sigma = geometry.scale(second, mu, mass.clamp_min(torch.finfo(torch.float64).tiny), mass)
     return Parameters(pi, mu, regularised(sigma, mass, options), nu)
 

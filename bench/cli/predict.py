@@ -36,6 +36,11 @@ _ALIGN = ("left", *("right",) * (len(_HEADERS) - 1))
     help="What the trial was given as --weights, if anything.",
 )
 @click.option(
+    "--method",
+    metavar="FILE.py",
+    help="The trial's method, where it is a file of your own.",
+)
+@click.option(
     "--saliency",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
@@ -54,6 +59,7 @@ def predict(
     images: tuple[Path, ...],
     trial: str,
     weights: tuple[str, ...],
+    method: str | None,
     saliency: Path | None,
     names: tuple[str, ...],
     as_json: bool,
@@ -70,7 +76,7 @@ def predict(
 
     from bench.runs.predict import Predictor, find_trial, read_pictures
 
-    predictor = Predictor.of_trial(find_trial(trial, results), weights)
+    predictor = Predictor.of_trial(find_trial(trial, results), weights, method)
     for name in names:
         if name not in predictor.classes:
             raise UsageError(unknown("class", name, predictor.classes))

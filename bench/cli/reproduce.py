@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--weights", multiple=True, metavar="FILE", help="Weights that the row was made with."
 )
+@click.option("--method", metavar="FILE.py", help="The row's method, where it is a file.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @JSON
@@ -40,6 +41,7 @@ def reproduce(
     whole: bool,
     data: str | None,
     weights: tuple[str, ...],
+    method: str | None,
     jobs: int,
     device: str,
     as_json: bool,
@@ -55,7 +57,7 @@ def reproduce(
 
     from bench.runs.rows import Request
 
-    method, _, label = name.partition(":")
+    named, _, label = name.partition(":")
     label = label or "default"
 
     def wanted(trials: list[Trial]) -> list[Trial]:
@@ -69,11 +71,11 @@ def reproduce(
         how = Request(
             jobs=jobs, device=device, results=Path(temporary), study=folder.resolve().name
         )
-        records = _records(folder, method, label)
+        records = _records(folder, named, label)
         if records:
-            found = _of_records(records, wanted(sorted(records)), how, data, weights)
+            found = _of_records(records, wanted(sorted(records)), how, data, weights, method)
         else:
-            found = _of_tables(folder, method, label, wanted, how, data)
+            found = _of_tables(folder, method or named, label, wanted, how, data)
     if as_json:
         say_json(asdict(found))
     else:
@@ -111,13 +113,14 @@ def _of_records(
     how: Request,
     data: str | None,
     weights: tuple[str, ...],
+    method: str | None,
 ) -> _Found:
     """Runs trials that are there again and compares record with record."""
     from bench.runs.reproduce import compare, made_otherwise, redo, refuse_other_data, request_of
 
     first = records[chosen[0]]
     how = replace(how, runs=max(run for run, _ in chosen) + 1)
-    request = request_of(first, data, weights, how)
+    request = request_of(first, data, weights, method, how)
     made = redo(request, chosen, refuse_other_data(first), _say)
     found = [compare(records[trial], made[trial]) for trial in chosen]
     lines = [str(one) for one in found]

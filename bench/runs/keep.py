@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bench.protocol.weights import Checkpoint
 
 _AVERAGED = 1024  # training images in the mean picture
+_LARGEST = 1 << 14  # pixels a side of stored images
 _HALF = (1e-2, 6e4)  # largest numbers between which half a float loses nothing a picture shows
 
 
@@ -85,21 +86,51 @@ class Rebuilt(NamedTuple):
     """(S, S) uint8, the mean of its training images as it sees them."""
 
 
-def rebuilt(folder: Path, record: Mapping[str, Any], weights: Sequence[str] = ()) -> Rebuilt:
+def method_of(spec: Mapping[str, Any], file: str | None) -> str:
+    """The reference of a record's method that may be imported.
+
+    A record may come from anybody, and importing a file runs it: which one is for the user to say.
+
+    Args:
+        file: the `.py` file that the user has named.
+
+    Raises:
+        UsageError: the method is a file and none is named, or it is none and one is.
+    """
+    reference = str(spec["method_reference"])
+    if not reference.endswith(".py"):
+        if file is not None:
+            raise UsageError(f"--method {file}: this trial's method is {reference}, not a file.")
+        return reference
+    if file is None or not file.endswith(".py"):
+        raise UsageError(
+            f"This trial's method is a file, {reference}, and a record may come from anybody. If "
+            "you trust the file, give it: --method FILE.py."
+        )
+    return file
+
+
+def rebuilt(
+    folder: Path,
+    record: Mapping[str, Any],
+    weights: Sequence[str] = (),
+    file: str | None = None,
+) -> Rebuilt:
     """The model that was kept of a trial.
 
     Args:
         record: that of the folder, checked (`read_record`).
         weights: references of what the trial started from (`bench run --weights`), in their order.
+        file: that of the method, where it is a file (`method_of`).
 
     Raises:
-        UsageError: other weights than those, or the method is not there.
+        UsageError: other weights than those, or the method is not there or may not be imported.
         ResultsError: no model was kept, its files are damaged, or the method's code is another.
         MethodError: the method cannot be built again without its training texts.
     """
     spec = record["spec"]
     told = _told(folder, record)
-    found = find_method(spec["method_reference"])
+    found = find_method(method_of(spec, file))
     if found.code != spec["method_code"]:
         raise ResultsError(
             f"{folder} was trained by another version of {spec['method']} ({spec['method_code']}, "
@@ -153,7 +184,18 @@ def _told(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
                 f"{folder / file} is missing or is not what was kept. Delete {folder} and run the "
                 "same command again with --keep model."
             )
-    told: dict[str, Any] = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+    try:
+        told: dict[str, Any] = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        words = told["vocabulary"]
+        listed = words is None or all(isinstance(word, str) for word in words)
+        sound = listed and 0 < int(told["stored_at"]) <= _LARGEST
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        sound = False
+    if not sound:
+        raise ResultsError(
+            f"{folder / MODEL} is not as bench run --keep model writes it. Delete {folder} and run "
+            "the same command again."
+        )
     return told
 
 

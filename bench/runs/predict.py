@@ -60,21 +60,24 @@ class Predictor:
     cohort: Cohort
 
     @classmethod
-    def of_trial(cls, folder: Path, weights: Sequence[str] = ()) -> Predictor:
+    def of_trial(
+        cls, folder: Path, weights: Sequence[str] = (), method: str | None = None
+    ) -> Predictor:
         """The predictor of a trial's folder.
 
         Args:
             weights: what the trial started from, if from anything (`bench.runs.keep.rebuilt`).
+            method: the file of its method, if it is one.
 
         Raises:
             ResultsError: there is no finished trial, or its model was not kept or is damaged.
-            UsageError: other weights than the trial's.
+            UsageError: other weights than the trial's, or the method's file was not given.
             MethodError: the model cannot be built again.
         """
         record = read_record(folder)
         if record is None or record["status"] != "done":
             raise ResultsError(f"{folder} holds no finished trial whose files check out.")
-        kept = rebuilt(folder, record, weights)
+        kept = rebuilt(folder, record, weights, method)
         return cls(record, *kept, Cohort.of_trial(record, read_scores(folder)))
 
     @property

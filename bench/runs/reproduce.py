@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.errors import ResultsError, TrialError, UsageError
 from bench.protocol.prompts import HEADLINE
 from bench.runs.executors import Work, find_executor
+from bench.runs.keep import method_of
 from bench.runs.layout import Layout, lay_out
 from bench.runs.record import read_record
 from bench.runs.rows import Request
@@ -47,17 +48,22 @@ class Compared:
 
 
 def request_of(
-    record: Mapping[str, Any], data: str | None, weights: tuple[str, ...], request: Request
+    record: Mapping[str, Any],
+    data: str | None,
+    weights: tuple[str, ...],
+    method: str | None,
+    request: Request,
 ) -> Request:
     """What to ask for to run a record's row again.
 
     Args:
         data: where the data lie here; None takes what the record was made with.
         weights: files of the weights that the row scores or starts from.
+        method: the file of its method, where it is one.
         request: how and where to run.
 
     Raises:
-        UsageError: the row has weights and none are given.
+        UsageError: the row has weights, or a file as its method, and none are given.
     """
     spec = record["spec"]
     if spec.get("weights") and not weights:
@@ -66,7 +72,7 @@ def request_of(
     settings = {k: str(v) for k, v in spec["config"].items() if k != "preset"}
     return replace(
         request,
-        methods=(spec["method_reference"],),
+        methods=(method_of(spec, method),),
         settings=settings,
         data=data or spec["data"],
         preset=spec["config"]["preset"],

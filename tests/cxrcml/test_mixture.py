@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans, kmeans_plusplus
@@ -22,7 +23,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cxrcml import StudentTMixture, pruning
-from cxrcml.density import GEOMETRIES, Parameters
+from cxrcml.density import Parameters
+from cxrcml.full import GEOMETRIES, Full
 
 with np.load(Path(__file__).parent.parent / "fixtures" / "cxrcml.npz") as _arrays:
     ORACLE = dict(_arrays)
@@ -33,8 +35,9 @@ KINDS = ("full", "tied", "diag", "spherical")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 each_oracle = pytest.mark.parametrize("nu", [2, 4, 6])
 each_precision = pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-8), ("float32", 1e-4)])
-# From 25 dimensions on, a full covariance leaves out the components that bounds rule out.
-few_and_many_dimensions = pytest.mark.parametrize("d", [3, 30])
+# From 25 dimensions on, a full covariance leaves out the components that bounds rule out, above 64
+# by bounds of every component's own.
+few_and_many_dimensions = pytest.mark.parametrize("d", [3, 30, 70])
 
 
 class Start(NamedTuple):
@@ -193,9 +196,9 @@ def test_distances_and_weights_of_outliers_are_the_oracles(nu: float) -> None:
 
 @every_kind
 @pytest.mark.parametrize("nu", [0.7, 4.0, math.inf])
-@pytest.mark.parametrize("d", [1, 24, 25, 60])
+@pytest.mark.parametrize("d", [1, 24, 25, 60, 70, 150])
 def test_densities_are_scipys(kind: str, nu: float, d: int) -> None:
-    x = _data(200, d)
+    x = _data(max(200, 4 * d), d)
     start = _start(x, kind)
     found = _mixture(covariance_type=kind, nu=nu, init=start.init(kind), max_iter=0).fit(x)
     expected = _log_joint(x, start, np.full(3, nu))
@@ -757,8 +760,50 @@ def test_a_gpu_computes_the_same(kind: str, nu: float | str) -> None:
 
 
 @pytest.mark.parametrize("nu", [math.inf, 4.0])
-def test_a_step_as_a_gpu_does_it_is_the_same(nu: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, weight = _data(400, 30), np.linspace(0, 2, 400)
+@pytest.mark.parametrize("few", [0, 1000])
+def test_what_bounds_rule_out_cannot_be_seen_in_a_sum(
+    nu: float, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten clusters most are ruled out for most rows, by common axes and by their own."""
+    label = np.arange(600) % 10
+    rng = np.random.default_rng(4)
+    x = rng.standard_t(5, size=(600, 40)) + 2 * rng.normal(size=(10, 40))[label]
+    monkeypatch.setattr(pruning, "FEW", few)
+    asked = []
+    complete = Full._complete
+
+    def counted(self: Full, x: torch.Tensor, k: int, rows: torch.Tensor, *rest: Any) -> None:
+        asked.append(len(rows))
+        complete(self, x, k, rows, *rest)
+
+    monkeypatch.setattr(Full, "_complete", counted)
+    settings = {"nu": nu, "init": label, "shrinkage": 0.1, "dtype": "float32"}
+    pruned = _unconverged(_mixture(10, max_iter=1, **settings), x)
+    assert 600 <= sum(asked) < 3000
+    found = pruned.score_samples(x), pruned.predict_proba(x)
+    monkeypatch.setattr(pruning, "applies", lambda device: False)
+    dense = _unconverged(_mixture(10, max_iter=1, **settings), x)
+    _assert_same(pruned, _parameters(dense), atol=1e-5)
+    np.testing.assert_allclose(found[0], dense.score_samples(x), rtol=1e-5)
+    np.testing.assert_allclose(found[1], dense.predict_proba(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [5, 128, 300])
+def test_substitution_by_blocks_is_a_triangular_solve(d: int) -> None:
+    rng = np.random.default_rng(d)
+    factor = np.tril(rng.normal(size=(d, d))) / np.sqrt(d) + np.eye(d)
+    z = rng.normal(size=(7, d))
+    expected = solve_triangular(factor, z.T, lower=True).T
+    found = pruning.solved(torch.tensor(z), pruning.solvable(torch.tensor(factor)))
+    np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("nu", [math.inf, 4.0])
+@pytest.mark.parametrize("d", [30, 70])
+def test_a_step_as_a_gpu_does_it_is_the_same(
+    nu: float, d: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, weight = _data(400, d), np.linspace(0, 2, 400)
     settings = {"nu": nu, "init": np.arange(400) % 3, "max_iter": 20}
     pruned = _unconverged(_mixture(**settings), x, sample_weight=weight)
     monkeypatch.setattr(pruning, "applies", lambda device: False)

@@ -519,6 +519,7 @@ _TRIAL = ("rows", 0, "trials", 0)
         _set("study", to="../../outside"),
         _set("study", to=".."),
         _set("rows", 0, "method", to="../../../outside"),
+        _set("rows", 0, "method", to="evil.py"),
         _set("rows", 0, "label", to="a/b"),
         _set("rows", 0, "title", to="<script>alert(1)</script>"),
         _set("rows", 0, "title", to="\x1b[2J"),

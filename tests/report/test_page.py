@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shlex
 import shutil
@@ -16,20 +18,27 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.text import Text
 
 from bench.cli import main
-from bench.errors import UsageError
+from bench.errors import ResultsError, UsageError
 from bench.report.options import Options
 from bench.report.page.curves import row_curves
 from bench.report.page.origin import run_command
+from bench.report.page.ranks_figure import ranks_figure
 from bench.report.page.write import write_page
-from bench.report.ranks import mean_ranks
+from bench.report.rank_diagram import draw_ranks
+from bench.report.ranks import Ranks, mean_ranks, of_one_track
 from bench.report.results import load_results
+from bench.report.seen import mark_of
 from bench.report.tables import make_table
+from bench.runs.asked import write_asked
 from bench.runs.record import read_record, read_scores, write_record
 from tests.report.page_study import CLASSES, SECRET, THIN, large_study, made_page, page_study
 from tests.report.studies import CLASSES as THREE
 from tests.report.studies import record, scored_study, spec
+from tests.runs.test_trial import SPEC
 
 
 class Tables(HTMLParser):
@@ -166,6 +175,133 @@ def test_rows_that_are_the_same_stand_under_one_bar(results: Path) -> None:
     ranks = mean_ranks([row, replace(row, label="b"), replace(row, label="c")])
     assert ranks is not None
     assert ranks.alike == ((0, 2),)
+
+
+def test_rows_of_another_track_are_not_ranked_with_the_baseline(results: Path) -> None:
+    rows = load_results(results, "s", Options())
+    told = dict(rows[2].told) | {"spec": rows[2].told["spec"] | {"track": "released"}}
+    told |= {"checkpoints": {"seen": None, "files": []}}
+    rows[2] = replace(rows[2], told=told)
+    ranks = mean_ranks(of_one_track(rows, rows[0]))
+    assert ranks is not None
+    assert {row.method for row in ranks.rows} == {"chexzero", "cxrcml"}
+    assert ranks_figure(ranks, rows, Options()).caption.startswith(
+        f"Rows of track trained only, not {rows[2].title}."
+    )
+    # Without a baseline it is the track with most rows.
+    assert of_one_track(rows, None) == rows[:2]
+    marked = mark_of(rows[2])
+    assert marked
+    assert marked in _ranked(mean_ranks([rows[2], replace(rows[2], label="b")]))
+
+
+def _ranked(ranks: Ranks | None) -> str:
+    assert ranks is not None
+    axis = MatplotlibFigure().subplots()
+    names = [words for _, words in draw_ranks(axis, ranks, ["k"] * len(ranks.rows), "k")]
+    return "".join(words.get_text() for words in names if isinstance(words, Text))
+
+
+def test_a_run_that_is_not_complete_has_no_curve(tmp_path: Path) -> None:
+    page_study(tmp_path)
+    for fold in tmp_path.glob("s/trials/cxrcml-default/run-*_fold-1"):
+        shutil.rmtree(fold)
+    text = write_page(tmp_path, "s", Options()).read_text()
+    assert "No curves of cxrcml: no run is complete." in text
+    for drawn in re.findall(r'<figure id="curve\d+".*?</figure>', text, re.DOTALL):
+        assert "chexzero" in drawn
+        assert "cxrcml" not in drawn
+
+
+def test_folds_with_few_patients_with_a_finding_are_not_in_its_curve(tmp_path: Path) -> None:
+    """Of a class with one or two positive patients in a fold the precision would tell ranks."""
+    page_study(tmp_path)
+    row = load_results(tmp_path, "s", Options())[0]
+    c = CLASSES.index("Mass")
+    assert row_curves(row, Options())[1][c] is not None
+    folder = row.folders[0, 0]
+    record: dict[str, Any] = read_record(folder) or {}
+    arrays = read_scores(folder)
+    positive = np.flatnonzero(arrays["labels"][:, c])
+    arrays["labels"][positive[4:], c] = 0
+    write_record(folder, record, scores=arrays, log=[])
+    assert row_curves(row, Options())[1][c] is None
+
+
+def test_what_the_tables_leave_out_is_in_no_figure_and_said_to_be(
+    results: Path, page: str, tmp_path: Path
+) -> None:
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    trials = tmp_path / "s" / "trials"
+    shutil.copytree(trials / "cxrcml-default", trials / "cxrcml-default.bak")
+    assert write_page(tmp_path, "s", Options()).read_text() == page
+    stale = trials / "cxrcml-default" / "run-00_fold-0"
+    record: dict[str, Any] = read_record(stale) or {}
+    record["spec"]["config"]["nu"] = 987.0
+    record["training"]["history"][0]["validation"] = 1e6
+    record["diagnostics"]["clusterings"][-1]["class_purity"] = [0.5]
+    write_record(stale, record, scores=read_scores(stale), log=[])
+    text = write_page(tmp_path, "s", Options()).read_text()
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert "nu=987.0" not in text
+    assert "1000000" not in text
+    overview = {line[0]: line[1:] for line in Tables(text).tables["overview"]}
+    assert overview["Method"][:2] == ["Done", "Left out"]
+    assert overview["cxrcml"][:2] == ["3", "1"]
+
+
+def test_what_was_asked_for_and_never_begun_is_missing_on_the_page(tmp_path: Path) -> None:
+    page_study(tmp_path)
+    row = load_results(tmp_path, "s", Options())[0]
+    base = replace(SPEC, study="s", method=row.method, row=row.label)
+    write_asked([replace(base, run=run, folds=2) for run in range(10)], tmp_path / "s")
+    text = write_page(tmp_path, "s", Options()).read_text()
+    overview = {line[0]: line[1:] for line in Tables(text).tables["overview"]}
+    assert overview[row.title][0] == "4"
+    assert overview[row.title][4] == "16"
+
+
+@pytest.mark.parametrize(
+    "fits",
+    [
+        "none",
+        [],
+        [3],
+        [{"occupancy": [1, 2]}],
+        [{"epoch": "first"}],
+        [{"epoch": 0, "occupancy": "many", "churn": [1], "nmi": "x", "class_purity": [0.1]}],
+    ],
+)
+def test_diagnostics_of_another_form_are_not_drawn(tmp_path: Path, fits: Any) -> None:
+    page_study(tmp_path)
+    for path in tmp_path.glob("s/trials/cxrcml-default/*"):
+        record: dict[str, Any] = read_record(path) or {}
+        record["diagnostics"] = {"clusterings": fits}
+        write_record(path, record, scores=read_scores(path), log=[])
+    text = write_page(tmp_path, "s", Options()).read_text()
+    assert 'id="learning"' in text
+    assert 'id="mixture"' not in text
+
+
+def test_a_dollar_in_the_title_of_a_row_is_a_dollar(tmp_path: Path) -> None:
+    text = made_page(tmp_path, title="a $x$ b")
+    (drawn,) = re.findall(r'<figure id="learning".*?</figure>', text, re.DOTALL)
+    assert "$x$" in re.sub(r"<(title|desc).*?</\1>|<details.*", "", drawn, flags=re.DOTALL)
+
+
+def test_a_full_disk_leaves_nothing_beside_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page_study(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ResultsError, match="No space left"):
+        write_page(tmp_path, "s", Options())
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["trials"]
 
 
 def test_every_command_on_the_page_is_one(page: str) -> None:

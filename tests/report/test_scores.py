@@ -152,14 +152,14 @@ def test_arrays_that_are_no_scores_of_the_trial_are_refused_in_a_sentence(
     folder = spec("cxrcml", 0, 0).folder(tmp_path)
     arrays = {k: v for k, v in (read_scores(folder) | change).items() if v is not None}
     np.savez(folder / "scores.npz", **arrays)  # type: ignore[arg-type]
-    record = read_record_unchecked(folder)
+    record = _resealed(folder)
     write_record(folder, record, scores=None, log=[])
     (row,) = [r for r in load_results(tmp_path, "s", Options()) if r.method == "cxrcml"]
     with pytest.raises(ResultsError, match=r"scores\.npz does not hold the scores of its trial"):
         stack(row, ((0, 0),), "pair")
 
 
-def read_record_unchecked(folder: Path) -> dict[str, object]:
+def _resealed(folder: Path) -> dict[str, object]:
     """The record with the checksum of the scores as they are now."""
     told: dict[str, object] = json.loads((folder / "record.json").read_text())
     return told | {"scores_sha256": sha256_of(folder / "scores.npz")}

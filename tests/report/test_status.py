@@ -93,7 +93,7 @@ def test_what_was_asked_last_of_a_row_holds_and_other_rows_that_are_begun_stay(
     tmp_path: Path,
 ) -> None:
     _record(tmp_path, 0, 0)
-    study, other = tmp_path / SPEC.study, replace(SPEC, method="another")
+    study, other = tmp_path / SPEC.study, replace(SPEC, method="another", run=0)
     write_asked([replace(SPEC, run=9), other], study)
     write_asked([replace(SPEC, run=1)], study)
     assert read_asked(study) == {SPEC.row_folder: Asked(2, 5)}

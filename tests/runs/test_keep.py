@@ -14,11 +14,12 @@ from bench.data import Dataset
 from bench.errors import MethodError, ResultsError, UsageError
 from bench.protocol.batches import Split
 from bench.protocol.planted import planted_dataset
-from bench.runs.keep import rebuilt
+from bench.runs.keep import _told, rebuilt
 from bench.runs.layout import specs_of
 from bench.runs.perform import perform
 from bench.runs.plan import plan
-from bench.runs.record import read_record, read_scores
+from bench.runs.record import read_record, read_scores, sha256_of
+from bench.runs.reproduce import request_of
 from bench.runs.rows import Request, resolve_rows
 from bench.runs.scoring import score
 from bench.runs.trial import TrialSpec
@@ -185,7 +186,28 @@ def test_a_method_that_hides_its_vocabulary_is_told_to_set_it(
     )
     folder = _done(replace(_spec(dataset, str(file), {}), keep=BOTH), dataset, tmp_path)
     with pytest.raises(MethodError, match=r"has to set self\.vocabulary"):
-        rebuilt(folder, read_record(folder) or {})
+        rebuilt(folder, read_record(folder) or {}, file=str(file))
+
+
+def test_a_file_that_only_a_record_names_is_not_run(dataset: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from methods.chexzero import CheXzero\nclass Mine(CheXzero):\n    pass\n")
+    folder = _done(replace(_spec(dataset, str(file), {}), keep=("model",)), dataset, tmp_path)
+    record = read_record(folder) or {}
+    assert rebuilt(folder, record, file=str(file)).stored_at == dataset.size
+    ran = tmp_path / "ran"
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"open({str(ran)!r}, 'w')\n")
+    record["spec"]["method_reference"] = str(evil)
+    with pytest.raises(UsageError, match=r"evil\.py.*give it: --method FILE\.py"):
+        rebuilt(folder, record)
+    with pytest.raises(UsageError, match=r"evil\.py.*give it: --method FILE\.py"):
+        request_of(record, None, (), None, REQUEST)
+    assert not ran.exists()
+    assert request_of(record, None, (), str(file), REQUEST).methods == (str(file),)
+    record["spec"]["method_reference"] = "chexzero"
+    with pytest.raises(UsageError, match="method is chexzero, not a file"):
+        rebuilt(folder, record, file=str(file))
 
 
 def test_a_released_model_is_the_weights_that_were_given(dataset: Dataset, tmp_path: Path) -> None:
@@ -202,3 +224,14 @@ def test_a_released_model_is_the_weights_that_were_given(dataset: Dataset, tmp_p
     arrays, none = read_scores(folder), ("",) * len(dataset)
     part = Split(dataset, arrays["rows"], none, none, 32, torch.device("cpu"), again.frame)
     np.testing.assert_array_equal(score(again, part, dataset.classes)["pair"], arrays["pair"])
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"stored_at": "x"}', "[" * 100_000])
+def test_a_description_of_a_model_that_is_none_is_refused_in_a_sentence(
+    tmp_path: Path, text: str
+) -> None:
+    """Its checksum fits: anybody can write one."""
+    (tmp_path / "model.json").write_text(text)
+    record = {"kept": {"model": {"model.json": sha256_of(tmp_path / "model.json")}}}
+    with pytest.raises(ResultsError, match=r"model\.json is not as bench run --keep model writes"):
+        _told(tmp_path, record)

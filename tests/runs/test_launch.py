@@ -13,7 +13,7 @@ from bench.errors import ResultsError, UsageError
 from bench.runs.executors import Ended, Work, lost
 from bench.runs.hold import held
 from bench.runs.launch import _refuse_other_data, launch
-from bench.runs.layout import specs_of, study_name
+from bench.runs.layout import lay_out, specs_of, study_name
 from bench.runs.perform import Outcome
 from bench.runs.plan import Planned
 from bench.runs.record import write_record
@@ -103,7 +103,7 @@ def test_a_held_folder_says_by_whom_and_is_free_afterwards(tmp_path: Path) -> No
         ({"device": "meta"}, "not a device"),
         ({"seed": -1}, "a seed is not negative"),
         ({"study": "a/b"}, "one folder, without"),
-        ({"executor": "ray", "device": "cpu"}, "ray needs --jobs"),
+        ({"executor": "ray", "device": "cpu", "jobs": None}, "ray needs --jobs"),
         ({"executor": "ray", "jobs": 2}, "ray needs --device cpu or cuda"),
         ({"executor": "slurm", "jobs": 2}, "slurm needs --device cpu or cuda"),
     ],
@@ -187,3 +187,29 @@ def test_the_state_of_an_interruption_goes_where_a_trial_is_finished_or_begun_an
     assert (done.exists(), missing.exists()) == (False, True)
     launch(replace(request, only=("failed",), fresh=True), print)
     assert not missing.exists()
+
+
+def test_a_study_that_is_refused_keeps_its_study_file(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (tmp_path / name / "mine.toml" for name in ("a", "b"))
+    for file, title in ((first, "One"), (second, "Two")):
+        file.parent.mkdir()
+        file.write_text(f'[[row]]\nmethod = "cxrcml"\ntitle = "{title}"\n')
+    request = replace(REQUEST, methods=(), study=str(first), results=tmp_path / "results")
+    kept = launch(request, print).folder / "study.toml"
+
+    def refuse(planned: object, folder: Path) -> None:
+        raise ResultsError("other data")
+
+    monkeypatch.setattr("bench.runs.launch._refuse_other_data", refuse)
+    real = lambda layout: replace(layout, synthetic=False)  # noqa: E731
+    monkeypatch.setattr("bench.runs.launch.lay_out", lambda *given: real(lay_out(*given)))
+    with pytest.raises(ResultsError, match="other data"):
+        launch(replace(request, study=str(second)), print)
+    assert kept.read_text() == first.read_text()
+    monkeypatch.undo()
+    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(ResultsError, match="full"):
+        launch(replace(request, study=str(second)), print)
+    assert kept.read_text() == first.read_text()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.errors import ResultsError
-from bench.runs.record import read_record, read_records, read_scores, write_record
+from bench.runs.record import read_record, read_records, read_scores, replacing, write_record
 
 DONE: dict[str, Any] = {"status": "done", "id": "abc", "spec": {}, "cost": {"seconds": 1.0}}
 SCORES = {"pair": np.arange(6, dtype=np.float32).reshape(3, 2)}
@@ -80,3 +80,17 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ResultsError, match="--results DIR"):
         _write(tmp_path / "file" / "t")
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "os.replace"])
+def test_a_file_that_cannot_take_its_place_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "file").write_text("before")
+    monkeypatch.setattr(step, full)
+    with pytest.raises(OSError, match="No space"), replacing(tmp_path / "file") as temporary:
+        temporary.write_text("after")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]

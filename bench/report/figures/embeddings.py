@@ -268,9 +268,9 @@ def _caption(study: str, rows: Sequence[RowResults], first: Sequence[Embedded]) 
     return [
         f"Embeddings of test images of {study} before and after training, by t-SNE (unit vectors, "
         f"started from the principal axes, seed 0). {trials}.",
-        f"{drawn} One mark an image, in the colour of its rarest class. Triangles, dark and warm: the "
-        "rare classes; dots, light and cool: the base classes; from the rarest of each part to "
-        "its commonest. Axes have no unit; distances between clusters and their sizes mean "
+        f"{drawn} One mark an image, in the colour of its rarest class. Triangles, dark and "
+        "warm: the rare classes; dots, light and cool: the base classes; from the rarest of each "
+        "part to its commonest. Axes have no unit; distances between clusters and their sizes mean "
         "nothing.",
         f"Neighbours: of an image with a class, the share of its {NEIGHBOURS} nearest "
         "images of other patients (cosine, all dimensions) that have it too, mean over images, "

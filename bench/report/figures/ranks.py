@@ -28,7 +28,7 @@ def ranks_figure(
     ranks = mean_ranks(of_one_track(rows, baseline))
     if ranks is None:
         raise ResultsError(
-            f"mean ranks of {study} take two rows of one track and five classes that all of them have"
+            f"mean ranks of {study} take two rows of one track and five classes that all have"
         )
     height = 0.75 + 0.13 * len(ranks.alike) + 0.17 * half(ranks)
     figure = Figure(figsize=(TWO_COLUMNS, height), layout="constrained")

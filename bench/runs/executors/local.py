@@ -104,7 +104,7 @@ class _Worker:
     def __init__(self, work: Work, gpu: str | None) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, os.getpid(), work, gpu))
+        self.process = context.Process(target=_serve, args=(theirs, work, gpu))
         with single_threaded(), _uninterrupted():
             self.process.start()
         theirs.close()
@@ -127,11 +127,11 @@ class _Worker:
         return f"was ended by {signal.Signals(-code).name}"
 
 
-def _serve(pipe: Connection, parent: int, work: Work, gpu: str | None) -> None:
+def _serve(pipe: Connection, work: Work, gpu: str | None) -> None:
     """A worker's life: trials in, outcomes out, until the pipe is closed or the parent gone."""
     # Ctrl-C reaches the whole group; the parent decides and stops us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     if gpu is not None:
         os.environ[_GPUS] = gpu
     while True:
@@ -151,11 +151,11 @@ def _serve(pipe: Connection, parent: int, work: Work, gpu: str | None) -> None:
             return
 
 
-def _leave_with(parent: int) -> None:
+def _leave_with_parent() -> None:
     """Ends the worker when its parent is gone: a killed `bench run` must leave nobody writing."""
-    mother = parent_process()
-    assert mother is not None
-    mother.join()
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 
