@@ -30,9 +30,14 @@ class TailPoint:
     """95 % over new training sets."""
 
     @property
+    def at(self) -> tuple[int, float] | None:
+        """Patients and AUC, its place in the drawing; None where it has none."""
+        return (self.patients, self.mean) if self.patients and self.mean is not None else None
+
+    @property
     def drawn(self) -> bool:
         """Whether it has a place in the drawing."""
-        return self.patients is not None and self.patients > 0 and self.mean is not None
+        return self.at is not None
 
 
 def tail_points(row: RowResults) -> list[TailPoint]:

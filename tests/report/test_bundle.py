@@ -436,7 +436,7 @@ def test_an_imported_real_trial_that_is_run_again_is_not_said_to_differ(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_real(results)
-    monkeypatch.setattr("bench.report.bundle.PATIENTS_A_CELL", 2)
+    monkeypatch.setattr("bench.report.few.PATIENTS_A_CELL", 2)
     monkeypatch.setattr("bench.report.bundle.PATIENTS_A_CLASS", 2)
     theirs = brought(written(results), results, "elsewhere") / "trials" / TRIALS[0]
     old = read_record(theirs / "run-00_fold-2")

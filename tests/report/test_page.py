@@ -181,6 +181,7 @@ def test_rows_of_another_track_are_not_ranked_with_the_baseline(results: Path) -
     rows = load_results(results, "s", Options())
     told = dict(rows[2].told) | {"spec": rows[2].told["spec"] | {"track": "released"}}
     told |= {"checkpoints": {"seen": None, "files": []}}
+    told["data"] = told["data"] | {"synthetic": False}
     rows[2] = replace(rows[2], told=told)
     ranks = mean_ranks(of_one_track(rows, rows[0]))
     assert ranks is not None

@@ -10,6 +10,7 @@ import pytest
 
 from bench.data import load_dataset
 from bench.errors import ResultsError, UsageError
+from bench.runs.asked import read_asked
 from bench.runs.executors import Ended, Work, lost
 from bench.runs.hold import held
 from bench.runs.launch import _refuse_other_data, launch
@@ -167,6 +168,8 @@ def test_only_failed_trials_or_a_few_are_run_when_asked_for(engine: Engine) -> N
     first = launch(replace(BOTH, limit=3), print)
     assert engine.tried == ["chexzero 0.0", "chexzero 0.1", "cxrcml 0.0"]
     assert (first.finished, first.failed, first.left) == (1, 2, 9)
+    asked = read_asked(first.folder)
+    assert sum(len(row.places) for row in asked.values()) == 12
     engine.tried.clear()
     again = launch(replace(BOTH, only=("failed",)), print)
     assert engine.tried == ["chexzero 0.0", "chexzero 0.1"]

@@ -214,9 +214,15 @@ def _tail_panel(axis: Axes, here: Sequence[TailPoint]) -> None:
         counts = np.array([point.patients for point in members])
         aucs = np.array([point.mean for point in members])
         for point in members:
-            if point.interval is not None:
-                line = [point.patients] * 2
-                axis.plot(line, point.interval, color=look.colour, lw=0.5, alpha=0.6, zorder=1.2)
+            if point.at is not None and point.interval is not None:
+                axis.plot(
+                    [point.at[0]] * 2,
+                    point.interval,
+                    color=look.colour,
+                    lw=0.5,
+                    alpha=0.6,
+                    zorder=1.2,
+                )
         ends = [counts.min(), counts.max()]
         axis.plot(ends, [aucs.mean()] * 2, color=look.colour, lw=1.6, alpha=0.45, zorder=1.5)
         axis.plot(counts, aucs, look.marker, color=look.colour, ms=look.size, mew=0)

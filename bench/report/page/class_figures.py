@@ -97,15 +97,14 @@ def _class_points(
     looks = {kind: (colour, marker) for kind, colour, marker in _KINDS}
     for one in points:
         said = _interval(one.interval)
-        if one.drawn:
+        if one.at is not None:
+            count, mean = one.at
             colour, marker = looks.get(one.group, (INK, "D"))
             told = f"{row.title}, {one.name}: {number(one.mean)} {said}, {one.patients} patients"
             if one.interval is not None:
-                (bar,) = axis.plot(
-                    [one.patients] * 2, one.interval, color=colour, linewidth=1, alpha=0.55
-                )
+                (bar,) = axis.plot([count] * 2, one.interval, color=colour, linewidth=1, alpha=0.55)
                 drawing.tag(bar, of_class=one.name)
-            (point,) = axis.plot([one.patients], [one.mean], marker, color=colour, markersize=4)
+            (point,) = axis.plot([count], [mean], marker, color=colour, markersize=4)
             drawing.tag(point, of_class=one.name, title=told)
         counted = "withheld" if one.patients is None else str(one.patients)
         cells = (row.title, one.name, one.group, counted, number(one.mean), said)
