@@ -73,8 +73,7 @@ _YES_NO = _choice(True, False)
 # No slash, backslash, colon or at-sign: no path, address or account fits.
 WORDS = _text("a name", r"[\w(][\w .,;+=()\[\]'-]{0,79}")
 _STUDY = _text("a folder's name", r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-# Nor a file's: what a record names as its method is imported when the trial is run again.
-_METHOD = _text("a method's name", r"(?!.*\.py\Z)[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_METHOD = _text("a method's name, and no file's", r"(?!.*\.py\Z)[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _LABEL = _text("a row's label", r"[A-Za-z0-9_=.,+-]{1,80}")
 _SETTING = Leaf(
     "a number, a word, true, false or null",
