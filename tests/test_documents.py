@@ -59,7 +59,7 @@ RULES = (
     Rule(r"^bench data prepare", "parse", "tests/data/readers reads trees in each format"),
     Rule(r"^bench data", "run"),
     Rule(r"^python -m tests\.parity cxrcml", "run"),
-    Rule(r"^python -m tests\.(parity|perf)", "parse", "minutes to hours, or arrays of upstream"),
+    Rule(r"^python -m tests\.(parity|perf|campaigns)", "parse", "minutes to hours, or upstream's"),
 )
 
 # What a document's words stand for in the folder that `world` makes.
@@ -167,7 +167,7 @@ def parse_module(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert not rest
         return
 
-    def stop(parser: ArgumentParser) -> None:
+    def stop(parser: ArgumentParser, *_: object) -> None:
         unknown = parser.parse_known_args(rest)[1]
         assert not unknown, f"{name} has no {' '.join(unknown)}"
         raise Parsed
