@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +25,7 @@ import numpy as np
 from bench.data.decode import Box
 from bench.data.prints import Print, picture_print
 from bench.data.progress import Progress, Tell
+from bench.data.workers import leave_with_parent, uninterrupted
 from bench.errors import DataError
 
 Make = Callable[[Any, int, list[str]], tuple[np.ndarray, Box]]
@@ -183,14 +182,12 @@ def _run(tasks: Iterator[Task], jobs: int, finished: Callable[[int], None]) -> N
         for task in tasks:
             finished(_make_part(task))
         return
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_start, initargs=(os.getpid(),)
-    )
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=leave_with_parent)
     running: set[Future[int]] = set()
     try:
         while True:
             while len(running) < 2 * jobs and (more := next(tasks, None)) is not None:
-                with _uninterrupted():  # what submits also starts the processes
+                with uninterrupted():  # what submits also starts the processes
                     running.add(pool.submit(_make_part, more))
             if not running:
                 break
@@ -204,29 +201,6 @@ def _run(tasks: Iterator[Task], jobs: int, finished: Callable[[int], None]) -> N
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the block ends, and never reaches a process that is started inside."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start(parent: int) -> None:
-    """Once in each worker: the parent's end is ours. Ctrl-C is for the parent to decide."""
-    import threading
-
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-
-
-def _leave_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def _append(target: Path, work: Path, counts: Sequence[int], size: int) -> None:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import cycle, islice
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
+from bench.data.workers import leave_with_parent, uninterrupted
 from bench.errors import BenchError
 from bench.runs.executors import Ended, Work, do_trial, lost, single_threaded
 from bench.runs.trial import TrialSpec
@@ -90,7 +90,7 @@ def _run(
                     worker.begin(waiting.popleft())
                     busy[worker.pipe] = worker
     finally:
-        with _uninterrupted():
+        with uninterrupted():
             _stop(workers)
     return died
 
@@ -105,7 +105,7 @@ class _Worker:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, work, gpu))
-        with single_threaded(), _uninterrupted():
+        with single_threaded(), uninterrupted():
             self.process.start()
         theirs.close()
 
@@ -131,7 +131,7 @@ def _serve(pipe: Connection, work: Work, gpu: str | None) -> None:
     """A worker's life: trials in, outcomes out, until the pipe is closed or the parent gone."""
     # Ctrl-C reaches the whole group; the parent decides and stops us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     if gpu is not None:
         os.environ[_GPUS] = gpu
     while True:
@@ -151,14 +151,6 @@ def _serve(pipe: Connection, work: Work, gpu: str | None) -> None:
             return
 
 
-def _leave_with_parent() -> None:
-    """Ends the worker when its parent is gone: a killed `bench run` must leave nobody writing."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
 def _stop(workers: Sequence[_Worker]) -> None:
     """Ends the processes, within a bounded time."""
     for worker in workers:
@@ -170,16 +162,6 @@ def _stop(workers: Sequence[_Worker]) -> None:
             worker.process.kill()
             worker.process.join()
         worker.pipe.close()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the block ends, and never reaches a process that is started inside."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _gpus(device: str) -> Iterator[str | None]:
