@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.data.dataset import Dataset
 from bench.data.paths import shown
 from bench.data.store import open_store, read_manifest
 from bench.errors import DataError
@@ -20,10 +21,7 @@ def summary_of(store: Path) -> dict[str, Any]:
     Raises:
         DataError: there is no finished store.
     """
-    manifest = read_manifest(store)
-    if manifest is None:
-        raise DataError(f"No prepared data set at {store}.")
-    dataset = open_store(store)
+    manifest, dataset = _finished(store)
     problems = json.loads((store / "problems.json").read_text(encoding="utf-8"))
     return {
         "store": str(store),
@@ -48,10 +46,7 @@ def summary_lines(store: Path) -> Iterator[str]:
     Raises:
         DataError: there is no finished store.
     """
-    manifest = read_manifest(store)
-    if manifest is None:
-        raise DataError(f"No prepared data set at {store}.")
-    dataset = open_store(store)
+    manifest, dataset = _finished(store)
     labelled = int(dataset.mask.any(axis=0).sum())
     yield (
         f"{dataset.name}: {len(dataset)} images of {manifest['patients']} patients in "
@@ -68,3 +63,11 @@ def summary_lines(store: Path) -> Iterator[str]:
         yield f"  {kind}: {len(found)}: {shown(found, _SHOWN)}"
     if dataset.unreadable or problems or manifest["left_out"]:
         yield f"  in full: {store / 'left_out.csv'}, {store / 'problems.json'}"
+
+
+def _finished(store: Path) -> tuple[dict[str, Any], Dataset]:
+    """The manifest of a finished store and what it holds."""
+    manifest = read_manifest(store)
+    if manifest is None:
+        raise DataError(f"No prepared data set at {store}.")
+    return manifest, open_store(store)
